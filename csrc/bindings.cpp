@@ -2,8 +2,6 @@
 // than an array.
 //
 // Nothing is checked here: ops/ has checked shapes, dtypes and strides. The GIL is released while a kernel runs.
-#include <pthread.h>
-
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
@@ -11,7 +9,6 @@
 
 #include <array>
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <new>
@@ -21,9 +18,11 @@
 #include <utility>
 #include <vector>
 
+#include "contention.h"
 #include "kernel_args.h"
 #include "keyword_call.h"
 #include "packed_layers.h"
+#include "platform.h"
 #include "step_program.h"
 
 namespace nb = nanobind;
@@ -45,14 +44,15 @@ int usable_threads(i64 threads) { return forked ? 1 : static_cast<int>(threads);
 
 class Arena {
   public:
-    ~Arena() { std::free(base_); }
+    ~Arena() { free_aligned(base_); }
     void* get(std::size_t bytes) {
         if (bytes > size_) {
-            std::free(base_);
+            free_aligned(base_);
+            base_ = nullptr;
             size_ = 0;
-            base_ = std::aligned_alloc(64, (bytes + 4095) / 4096 * 4096);
-            if (!base_) throw std::bad_alloc();
-            size_ = (bytes + 4095) / 4096 * 4096;
+            const std::size_t pages = (bytes + 4095) / 4096 * 4096;
+            base_ = allocate_aligned(pages);
+            size_ = pages;
         }
         if (poison) std::memset(base_, 0xff, size_);
         return base_;
@@ -71,11 +71,8 @@ void* allocate_scratch(std::size_t bytes) {
 std::vector<std::string> supported() {
     std::vector<std::string> names;
 #ifdef OHLOL_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        names.emplace_back("avx512");
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) names.emplace_back("avx2");
+    if (runs_avx512()) names.emplace_back("avx512");
+    if (runs_avx2()) names.emplace_back("avx2");
 #endif
     names.emplace_back("baseline");
     return names;
@@ -469,6 +466,39 @@ void bind_smoothing(nb::module_& m) {
         nb::kw_only(), "threads"_a, "shape"_a, "values"_a, "rates"_a, "states"_a, "squared"_a, "forecasts"_a);
 }
 
+// The most multiply-adds a second of an instruction set, in registers and on all threads: of the best of several runs.
+double measure_peak(const std::string& name, bool float64, int threads, double seconds) {
+    const Peak* peak = &peak_baseline;
+#ifdef OHLOL_X86
+    if (name == "avx512") peak = &peak_avx512;
+    if (name == "avx2") peak = &peak_avx2;
+#endif
+    nb::gil_scoped_release release;
+    const auto run = [&](i64 rounds) {
+        double sum64;
+        float sum32;
+        return float64 ? peak->f64(rounds, &sum64) : peak->f32(rounds, &sum32);
+    };
+    const i64 start = now_in_ns(), rounds = 100'000;  // a fraction of a millisecond
+    double best = 0;
+    while (double(now_in_ns() - start) < 1e9 * seconds || best == 0) {
+        double operations = 0;
+        i64 started = 0, ended = 0;
+#pragma omp parallel num_threads(usable_threads(threads)) reduction(+ : operations)
+        {
+#pragma omp barrier
+#pragma omp master
+            started = now_in_ns();
+            operations += run(rounds);
+#pragma omp barrier
+#pragma omp master
+            ended = now_in_ns();
+        }
+        best = std::max(best, 1e9 * operations / double(ended - started));
+    }
+    return best;
+}
+
 // Parses a call and runs it without the GIL.
 template <class Call>
 PyObject* call_kernel(KeywordParser<Call>& parser, void (*run_float32)(const Call&), void (*run_float64)(const Call&),
@@ -566,13 +596,19 @@ void bind_packed_layers(nb::module_& m, const char* name) {
 NB_MODULE(_kernel, m) {
     nb::set_leak_warnings(false);  // modules of torch keep programs alive until the interpreter has ended
     select_variant(supported().front());
-    pthread_atfork(nullptr, nullptr, [] { forked = true; });
+    call_in_forked_child([] {
+        forked = true;
+        reset_contention();
+    });
     m.def("supported", &supported, "The variants this machine runs, fastest first.");
     m.def("select", &select_variant, "Choose the variant for all later calls.");
     m.def("selected", [] { return selected_variant.load()->name; }, "The variant in use.");
     m.def("set_poison", [](bool on) { poison = on; }, "Fill scratch memory with NaN before each call.");
     m.attr("SERIAL_BELOW") = default_serial_below;
     m.def("set_serial_below", [](double work) { serial_below = work; }, "Multiplications below which one thread runs a call.");
+    m.def("limit_threads", &limit_threads, "The most threads that run a call, whatever it is split into; 0 for no limit.");
+    m.def("set_patience", &set_patience, "For tests: after how many nanoseconds late threads must leave; 0: as usual.");
+    m.def("is_contended", &is_contended, "Whether calls run on one thread at present, since the processors are in use.");
     m.def("packed_batch", &packed_batch, "The first batch size, or 0 unless they are positive, descending and `rows` in total.");
     m.attr("KERNELS") = kernel_numbers();
     m.attr("FORWARD_ARGUMENTS") = nb::cast(forward_parser().names());
@@ -584,6 +620,8 @@ NB_MODULE(_kernel, m) {
     bind_crf<float>(m, "float32");
     bind_crf<double>(m, "float64");
     bind_smoothing(m);
+    m.def("measure_peak", &measure_peak, "variant"_a, "float64"_a, "threads"_a, "seconds"_a,
+          "Operations a second of multiply-adds in registers, of an instruction set that this machine runs.");
     m.def("apply_float32", [](int function, Address x, Address y, i64 n) {
         selected_variant.load()->f32.apply(function, pointer<const float>(x), pointer<float>(y), n);
     });

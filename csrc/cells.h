@@ -190,7 +190,7 @@ struct Lstm {
         const Vec<T> d_o = dh * tanh_c * (o * (T(1) - o));
         store<T>(row.dc + j, dc * f);
         const Vec<T> d[4] = {d_i, d_f, d_g, d_o};
-#pragma GCC unroll 4
+        OHLOL_UNROLL(4)
         for (int k = 0; k < 4; ++k) {
             store_n<Full>(row.d_input_terms + k * H + j, d[k], m);
             store_n<Full>(row.d_hidden_terms + k * H + j, d[k], m);

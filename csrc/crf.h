@@ -120,7 +120,7 @@ i64 length_of(const CrfArgs<T>& args, i64 b) {
 }
 
 template <class T>
-int crf_threads(const CrfArgs<T>& args) {
+int crf_parts(const CrfArgs<T>& args) {
     constexpr i64 exponentials = 32;  // multiplications that take as long as the logarithm and the exponential of a label
     const double work = double(args.rows) * double(args.K) * double(args.K + exponentials);
     if (args.threads <= 1 || work < args.serial_below) return 1;
@@ -160,14 +160,14 @@ OHLOL_INLINE void logarithms(const T* x, const T* matrix, i64 stride, i64 next, 
 template <class T>
 void crf_forward(const CrfArgs<T>& args, AllocateScratch allocate) {
     constexpr i64 L = Simd<T>::lanes;
-    const int threads = crf_threads(args);
-    Thread::Arrivals* arrivals = nullptr;
+    const int parts = crf_parts(args);
+    ThreadSlot* slots = nullptr;
     T* own = nullptr;
     const i64 gap = thread_gap_bytes / i64(sizeof(T));
     const auto lay_out = [&](BumpAllocator& memory) {
         CrfTables<T> tables(args, memory);
-        arrivals = memory.allocate<Thread::Arrivals>(threads);
-        own = memory.allocate<T>(threads * (3 * tables.padded + gap));
+        slots = memory.allocate<ThreadSlot>(parts);
+        own = memory.allocate<T>(parts * (3 * tables.padded + gap));
         return tables;
     };
     BumpAllocator count{nullptr};
@@ -175,9 +175,9 @@ void crf_forward(const CrfArgs<T>& args, AllocateScratch allocate) {
     BumpAllocator memory{static_cast<char*>(allocate(count.used))};
     const CrfTables<T> tables = lay_out(memory);
     const i64 K = tables.K, padded = tables.padded;
-    run_threads(arrivals, threads, [&](Thread thread) {
-        T *values = own + thread.index * (3 * padded + gap), *factors = values + padded, *products = factors + padded;
-        const Range entries = split_batch(args, thread.index, thread.count);
+    const auto run_part = [&](int part) {
+        T *values = own + part * (3 * padded + gap), *factors = values + padded, *products = factors + padded;
+        const Range entries = split_batch(args, part, parts);
         for (i64 j = K; j < padded; ++j) values[j] = T(-infinity);
         for (i64 b = entries.lo; b < entries.hi; ++b) {
             const i64 length = length_of(args, b);
@@ -205,7 +205,8 @@ void crf_forward(const CrfArgs<T>& args, AllocateScratch allocate) {
             total += log_sum<T>(values, args.end, K, 1);
             args.losses[b] = T(args.labels ? total - score_labels(args, b, length) : total);
         }
-    });
+    };
+    run_threads(slots, parts, [&](Thread& thread) { thread.each_part(run_part); });
 }
 
 // Adds grad times the marginal probabilities of the pairs of labels of one step to d_transitions, and writes those of the
@@ -245,16 +246,16 @@ constexpr i64 steps_in_sum = 128;
 template <class T>
 void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
     constexpr i64 L = Simd<T>::lanes;
-    const int threads = crf_threads(args);
-    Thread::Arrivals* arrivals = nullptr;
+    const int parts = crf_parts(args);
+    ThreadSlot* slots = nullptr;
     T* own = nullptr;
     i64 size = 0;
     const i64 gap = thread_gap_bytes / i64(sizeof(T));
     const auto lay_out = [&](BumpAllocator& memory) {
         CrfTables<T> tables(args, memory);
-        arrivals = memory.allocate<Thread::Arrivals>(threads);
+        slots = memory.allocate<ThreadSlot>(parts);
         size = (3 * tables.K + 7) * tables.padded;
-        own = memory.allocate<T>(threads * (size + gap));
+        own = memory.allocate<T>(parts * (size + gap));
         return tables;
     };
     BumpAllocator count{nullptr};
@@ -262,10 +263,10 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
     BumpAllocator memory{static_cast<char*>(allocate(count.used))};
     const CrfTables<T> tables = lay_out(memory);
     const i64 K = tables.K, padded = tables.padded;
-    run_threads(arrivals, threads, [&](Thread thread) {
-        // of each thread: sums of factors u_i w_j and of exact transitions, (K, padded) each, those of a few steps, which
+    const auto run_part = [&](int part) {
+        // of each part: sums of factors u_i w_j and of exact transitions, (K, padded) each, those of a few steps, which
         // are added to the sums together and so with less rounding, and sums of start and end
-        T *sums = own + thread.index * (size + gap), *exact = sums + K * padded, *products = exact + K * padded;
+        T *sums = own + part * (size + gap), *exact = sums + K * padded, *products = exact + K * padded;
         T *d_start = products + K * padded, *d_end = d_start + padded, *alphas = d_end + padded, *betas = alphas + padded;
         T *u = betas + padded, *w = u + padded, *v = w + padded;
         std::memset(sums, 0, sizeof(T) * (3 * K + 2) * padded);
@@ -276,7 +277,7 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
             }
         };
         for (i64 j = K; j < padded; ++j) alphas[j] = betas[j] = T(-infinity);
-        const Range entries = split_batch(args, thread.index, thread.count);
+        const Range entries = split_batch(args, part, parts);
         for (i64 b = entries.lo; b < entries.hi; ++b) {
             const i64 length = length_of(args, b);
             const T grad = args.grad[b];
@@ -341,18 +342,19 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
             }
             d_end[previous] -= grad;
         }
-    });
+    };
+    run_threads(slots, parts, [&](Thread& thread) { thread.each_part(run_part); });
     for (i64 i = 0; i < K; ++i) {
         T start = 0, end = 0;
-        for (int thread = 0; thread < threads; ++thread) {
-            const T* of_ends = own + thread * (size + gap) + 3 * K * padded;
+        for (int part = 0; part < parts; ++part) {
+            const T* of_ends = own + part * (size + gap) + 3 * K * padded;
             start += of_ends[i], end += of_ends[padded + i];
         }
         args.d_start[i] = start, args.d_end[i] = end;
         for (i64 j = 0; j < K; ++j) {
             T sum = 0, exact = 0;
-            for (int thread = 0; thread < threads; ++thread) {
-                const T* pair = own + thread * (size + gap) + i * padded + j;
+            for (int part = 0; part < parts; ++part) {
+                const T* pair = own + part * (size + gap) + i * padded + j;
                 sum += pair[0], exact += pair[K * padded];
             }
             args.d_transitions[i * K + j] = sum * tables.factors[i * padded + j] + exact;
@@ -366,16 +368,16 @@ void crf_decode(const CrfArgs<T>& args, AllocateScratch allocate) {
     constexpr i64 L = Simd<T>::lanes;
     using I = typename Simd<T>::I;
     using Int = typename Simd<T>::Int;
-    const int threads = crf_threads(args);
+    const int parts = crf_parts(args);
     const i64 K = args.K, padded = (K + L - 1) / L * L, gap = thread_gap_bytes / i64(sizeof(T));
-    Thread::Arrivals* arrivals = nullptr;
+    ThreadSlot* slots = nullptr;
     T *transitions = nullptr, *own = nullptr;
     std::uint16_t* origins = nullptr;
     const auto lay_out = [&](BumpAllocator& memory) {
         transitions = memory.allocate<T>(K * padded);
-        arrivals = memory.allocate<Thread::Arrivals>(threads);
-        own = memory.allocate<T>(threads * (2 * padded + gap));
-        origins = memory.allocate<std::uint16_t>(threads * args.T_ * K);
+        slots = memory.allocate<ThreadSlot>(parts);
+        own = memory.allocate<T>(parts * (2 * padded + gap));
+        origins = memory.allocate<std::uint16_t>(parts * args.T_ * K);
     };
     BumpAllocator count{nullptr};
     lay_out(count);
@@ -384,10 +386,10 @@ void crf_decode(const CrfArgs<T>& args, AllocateScratch allocate) {
     for (i64 i = 0; i < K; ++i)
         for (i64 j = 0; j < padded; ++j)
             transitions[i * padded + j] = j < K ? args.transitions[i * K + j] : T(-infinity);
-    run_threads(arrivals, threads, [&](Thread thread) {
-        T *values = own + thread.index * (2 * padded + gap), *next = values + padded;
-        std::uint16_t* origin = origins + thread.index * args.T_ * K;
-        const Range entries = split_batch(args, thread.index, thread.count);
+    const auto run_part = [&](int part) {
+        T *values = own + part * (2 * padded + gap), *next = values + padded;
+        std::uint16_t* origin = origins + part * args.T_ * K;
+        const Range entries = split_batch(args, part, parts);
         for (i64 b = entries.lo; b < entries.hi; ++b) {
             const i64 length = length_of(args, b);
             double total = 0;
@@ -423,7 +425,8 @@ void crf_decode(const CrfArgs<T>& args, AllocateScratch allocate) {
                 label = origin[t * K + label];
             }
         }
-    });
+    };
+    run_threads(slots, parts, [&](Thread& thread) { thread.each_part(run_part); });
 }
 
 }  // namespace

@@ -134,4 +134,15 @@ extern const Variant variant_baseline;
 extern const Variant variant_avx2;
 extern const Variant variant_avx512;
 
+// Multiply-adds in registers, `rounds` times; returns the operations. See peak.cpp.
+struct Peak {
+    const char* name;
+    double (*f32)(i64 rounds, float* sum);
+    double (*f64)(i64 rounds, double* sum);
+};
+
+extern const Peak peak_baseline;
+extern const Peak peak_avx2;
+extern const Peak peak_avx512;
+
 }  // namespace ohlol

@@ -21,6 +21,15 @@ namespace ohlol {
 
 constexpr std::size_t max_named_arguments = 15;
 
+// The stable ABI has functions where a build for one version of Python reads the tuple itself.
+#if defined(Py_LIMITED_API)
+inline Py_ssize_t tuple_size(PyObject* tuple) { return PyTuple_Size(tuple); }
+inline PyObject* tuple_item(PyObject* tuple, Py_ssize_t i) { return PyTuple_GetItem(tuple, i); }
+#else
+inline Py_ssize_t tuple_size(PyObject* tuple) { return PyTuple_GET_SIZE(tuple); }
+inline PyObject* tuple_item(PyObject* tuple, Py_ssize_t i) { return PyTuple_GET_ITEM(tuple, i); }
+#endif
+
 // An argument and where it is stored; without `required` it may be left out.
 template <class Arguments>
 struct Field {
@@ -70,10 +79,10 @@ class KeywordParser {
 
     bool look_up(PyObject* names, CallSite& site) const {
         site.names = names;
-        const Py_ssize_t count = names ? PyTuple_GET_SIZE(names) : 0;
+        const Py_ssize_t count = names ? tuple_size(names) : 0;
         std::vector<bool> named(fields_.size());
         for (Py_ssize_t i = 0; i < count; ++i) {
-            const char* name = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, i));
+            const char* name = PyUnicode_AsUTF8AndSize(tuple_item(names, i), nullptr);
             if (!name) return false;
             std::size_t k = 0;
             while (k < fields_.size() && std::strcmp(fields_[k].name, name) != 0) ++k;
@@ -95,10 +104,10 @@ class KeywordParser {
                 continue;
             }
             const auto size = static_cast<Py_ssize_t>(field.members.size());
-            if (!PyTuple_Check(value) || PyTuple_GET_SIZE(value) != size)
+            if (!PyTuple_Check(value) || tuple_size(value) != size)
                 return error(std::string("needs a tuple of ") + std::to_string(size) + " integers as '" + field.name + "'");
             for (Py_ssize_t k = 0; k < size; ++k)
-                if (!store_integer(PyTuple_GET_ITEM(value, k), arguments.*field.members[k])) return false;
+                if (!store_integer(tuple_item(value, k), arguments.*field.members[k])) return false;
         }
         return true;
     }

@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <memory>
-#include <new>
 #include <numeric>
 #include <vector>
 
 #include "kernel_args.h"
+#include "platform.h"
 
 namespace ohlol {
 
@@ -173,14 +172,10 @@ class PackedLayers {
 
   private:
     struct Free {
-        void operator()(void* p) const { std::free(p); }
+        void operator()(void* p) const { free_aligned(p); }
     };
     using Block = std::unique_ptr<void, Free>;
-    static Block allocate_block(std::size_t bytes) {
-        void* p = std::aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
-        if (!p) throw std::bad_alloc();
-        return Block(p);
-    }
+    static Block allocate_block(std::size_t bytes) { return Block(allocate_aligned(bytes)); }
 
     Functions<T> functions_;
     int cell_;

@@ -46,7 +46,7 @@ OHLOL_INLINE Vec<T> vexpm1(Vec<T> x) {
 template <class T, class F>
 OHLOL_INLINE Vec<T> each_lane(Vec<T> x, F&& f) {
     Vec<T> y;
-#pragma GCC unroll 1
+    OHLOL_KEEP_LOOP
     for (int i = 0; i < Simd<T>::lanes; ++i) y[i] = f(x[i]);
     return y;
 }
@@ -150,7 +150,7 @@ OHLOL_INLINE Vec<T> apply_ternary(Vec<T> a, Vec<T> b, Vec<T> c) {
 
 constexpr i64 no_memory = ohlol::max_memories;  // the index of a null pointer, for operands that an instruction has not
 
-// An instruction as a thread runs it: where its operands lie, the distance of their rows, and how the last vector is accessed.
+// An instruction as a part runs it: where its operands lie, the distance of their rows, and how the last vector is accessed.
 template <class T>
 struct Resolved {
     using Run = void (*)(const Resolved&, T*, const T*, const T*, const T*, i64 rows);
@@ -358,17 +358,17 @@ struct ProgramScratch {
     i64 block_rows, section_rows, state_ld_sum = 0, accumulator_ld_sum = 0, vector_ld_sum = 0;
     i64 state_stride;  // numbers of the states of one parity
     T *packed, *vectors, *numbers, *states, *locals, *temporaries, *accumulators;
-    i64 local_stride, temporary_stride, accumulator_stride;  // between threads
+    i64 local_stride, temporary_stride, accumulator_stride;  // between parts
     Resolved<T>* resolved;
     i64* packed_offsets;
     T* gemm_space;
-    Thread::Arrivals* arrivals;
+    ThreadSlot* slots;
 
-    ProgramScratch(const ProgramArgs<T>& args, char* base, std::size_t& bytes, int threads) {
+    ProgramScratch(const ProgramArgs<T>& args, char* base, std::size_t& bytes, int parts) {
         const Program& p = args.program;
         BumpAllocator memory{base};
-        const i64 rows_of_thread = (args.B + threads - 1) / threads + (args.batch_sizes ? args.B : 0);
-        block_rows = min(max_block_rows, min(args.B, rows_of_thread));
+        const i64 rows_of_part = (args.B + parts - 1) / parts + (args.batch_sizes ? args.B : 0);
+        block_rows = min(max_block_rows, min(args.B, rows_of_part));
         const i64 widest = max(p.widest, A);
         section_rows = max(1, min(block_rows, temporary_bytes / static_cast<i64>(sizeof(T)) / widest));
         i64 packed_size = 0;
@@ -378,19 +378,19 @@ struct ProgramScratch {
         vectors = memory.allocate<T>(vector_ld_sum);
         numbers = memory.allocate<T>(p.number_count);
         for (i64 k = 0; k < p.state_count; ++k) state_ld_sum += round_up(p.state_widths[k], A);
-        state_stride = args.B * state_ld_sum + threads * thread_gap * p.state_count;
+        state_stride = args.B * state_ld_sum + parts * thread_gap * p.state_count;
         states = memory.allocate<T>(2 * state_stride);
         local_stride = block_rows * p.local_width + thread_gap;
-        locals = memory.allocate<T>(threads * local_stride);
+        locals = memory.allocate<T>(parts * local_stride);
         temporary_stride = section_rows * p.temporary_width + thread_gap;
-        temporaries = memory.allocate<T>(threads * temporary_stride);
+        temporaries = memory.allocate<T>(parts * temporary_stride);
         for (i64 k = 0; k < p.accumulator_count; ++k) accumulator_ld_sum += round_up(p.accumulator_widths[k], A);
         accumulator_stride = accumulator_ld_sum + thread_gap;
-        accumulators = memory.allocate<T>(threads * accumulator_stride);
+        accumulators = memory.allocate<T>(parts * accumulator_stride);
         resolved = memory.allocate<Resolved<T>>(p.instruction_count);
         packed_offsets = memory.allocate<i64>(p.matrix_count);
-        gemm_space = memory.allocate<T>(p.product_count ? threads * GemmBlocks<T>::space : 0);
-        arrivals = memory.allocate<Thread::Arrivals>(threads);
+        gemm_space = memory.allocate<T>(p.product_count ? parts * GemmBlocks<T>::space : 0);
+        slots = memory.allocate<ThreadSlot>(parts);
         bytes = memory.used;
     }
 };
@@ -530,10 +530,10 @@ void resolve(const Program& p, Resolved<T>* resolved) {
 }
 
 template <class T>
-struct ProgramThread {
+struct ProgramPart {
     const ProgramArgs<T>& args;
     const ProgramScratch<T>& scratch;
-    const Thread& thread;
+    const int index, parts;
     const Program& program = args.program;
     T* pointers[ohlol::max_memories + 1] = {};
     i64 section_strides[ohlol::max_memories + 1] = {};  // by how much a row of a section moves a pointer
@@ -546,26 +546,28 @@ struct ProgramThread {
     Moving moving[ohlol::max_memories];
     i64 moving_count = 0;
 
-    ProgramThread(const ProgramArgs<T>& a, const ProgramScratch<T>& s, const Thread& t) : args(a), scratch(s), thread(t) {}
+    ProgramPart(const ProgramArgs<T>& a, const ProgramScratch<T>& s, int part, int count)
+        : args(a), scratch(s), index(part), parts(count) {}
 
     T* state(i64 k, i64 parity) const {
         i64 before = 0;
         for (i64 i = 0; i < k; ++i)
-            before += args.B * round_up(program.state_widths[i], alignment<T>) + thread.count * ProgramScratch<T>::thread_gap;
-        return scratch.states + parity * scratch.state_stride + before + thread.index * ProgramScratch<T>::thread_gap;
+            before += args.B * round_up(program.state_widths[i], alignment<T>) + parts * ProgramScratch<T>::thread_gap;
+        return scratch.states + parity * scratch.state_stride + before + index * ProgramScratch<T>::thread_gap;
     }
     i64 state_ld(i64 k) const { return round_up(program.state_widths[k], alignment<T>); }
 
-    void pack() const {
+    static void pack(const ProgramArgs<T>& args, const ProgramScratch<T>& scratch, int index, int parts) {
+        const Program& program = args.program;
         i64 offset = 0;
         for (i64 m = 0; m < program.matrix_count; ++m) {
             const PackedMatrix& matrix = program.matrices[m];
-            if (thread.index == 0) scratch.packed_offsets[m] = offset;
-            const Range panels = split(Panels(matrix.N, Simd<T>::lanes).count, thread.index, thread.count);
+            if (index == 0) scratch.packed_offsets[m] = offset;
+            const Range panels = split(Panels(matrix.N, Simd<T>::lanes).count, index, parts);
             pack_matrix<T>(args, matrix, scratch.packed + offset, panels.lo, panels.hi);
             offset += matrix.K * round_up(matrix.N, Simd<T>::lanes);
         }
-        if (thread.index != 0) return;
+        if (index != 0) return;
         T* to = scratch.vectors;
         for (i64 k = 0; k < program.vector_count; ++k) {
             const i64 ld = round_up(program.vector_widths[k], alignment<T>);
@@ -586,10 +588,10 @@ struct ProgramThread {
                     if (args.initial[k])
                         std::memcpy(to, args.initial[k] + b * program.state_widths[k], sizeof(T) * program.state_widths[k]);
                 }
-        std::memset(scratch.accumulators + thread.index * scratch.accumulator_stride, 0,
+        std::memset(scratch.accumulators + index * scratch.accumulator_stride, 0,
                     sizeof(T) * scratch.accumulator_ld_sum);
         T* vector = scratch.vectors;
-        T* accumulator = scratch.accumulators + thread.index * scratch.accumulator_stride;
+        T* accumulator = scratch.accumulators + index * scratch.accumulator_stride;
         for (i64 m = 0; m < program.memory_count; ++m) {
             const Memory& memory = program.memories[m];
             section_strides[m] = is_shared_by_rows(memory.kind) || memory.kind == MemoryKind::temporary ? 0 : memory.ld;
@@ -600,11 +602,11 @@ struct ProgramThread {
                     break;
                 case MemoryKind::number: pointers[m] = scratch.numbers + memory.index; break;
                 case MemoryKind::local:
-                    pointers[m] = scratch.locals + thread.index * scratch.local_stride + memory.index * scratch.block_rows;
+                    pointers[m] = scratch.locals + index * scratch.local_stride + memory.index * scratch.block_rows;
                     break;
                 case MemoryKind::temporary:
                     pointers[m] =
-                        scratch.temporaries + thread.index * scratch.temporary_stride + memory.index * scratch.section_rows;
+                        scratch.temporaries + index * scratch.temporary_stride + memory.index * scratch.section_rows;
                     break;
                 case MemoryKind::rows: {
                     T* rows = args.rows_data[memory.index];
@@ -656,10 +658,8 @@ struct ProgramThread {
         return pointers[r.memory[k]] + row * section_strides[r.memory[k]] + r.column[k];
     }
 
-    void run() {
-        pack();
-        const Range entries = split_batch(args, thread.index, thread.count);
-        thread.barrier();
+    void run_steps() {
+        const Range entries = split_batch(args, index, parts);
         initialize(entries);
         for (i64 step = 0; step < args.T_; ++step) {
             const i64 t = args.reverse ? args.T_ - 1 - step : step;
@@ -674,18 +674,15 @@ struct ProgramThread {
                         std::memcpy(args.final[k] + b * program.state_widths[k],
                                     state(k, (step + 1) & 1) + b * state_ld(k), sizeof(T) * program.state_widths[k]);
         }
-        if (program.product_count) {
-            thread.barrier();
-            for (i64 k = 0; k < program.product_count; ++k) multiply_rows(k);
-        }
     }
 
-    // This thread's rows of a product over all rows.
-    void multiply_rows(i64 k) const {
+    // This part's rows of a product over all rows.
+    static void multiply_rows(const ProgramArgs<T>& args, const ProgramScratch<T>& scratch, int index, int parts, i64 k) {
         constexpr i64 unit = GemmBlocks<T>::rows;
+        const Program& program = args.program;
         const ohlol::RowProduct& product = program.products[k];
         const Memory &a = program.memories[product.gradients], &b = program.memories[product.operands];
-        const Range units = split((product.N + unit - 1) / unit, thread.index, thread.count);
+        const Range units = split((product.N + unit - 1) / unit, index, parts);
         const i64 lo = units.lo * unit, hi = min(units.hi * unit, product.N);
         if (lo >= hi) return;
         const T* gradients = args.rows_data[a.index] + product.gradient_column + lo;
@@ -698,7 +695,7 @@ struct ProgramThread {
                        .b = Rows<const T>::matrix(operands, b.ld),
                        .c = Rows<T>::matrix(result, product.K),
                        .add = false},
-                      scratch.gemm_space + thread.index * GemmBlocks<T>::space);
+                      scratch.gemm_space + index * GemmBlocks<T>::space);
     }
 };
 
@@ -711,20 +708,25 @@ void run_program(const ProgramArgs<T>& args, AllocateScratch allocate) {
     for (i64 k = 0; k < program.product_count; ++k)
         work += double(args.rows) * double(program.products[k].K) * double(program.products[k].N);
     work += double(args.rows) * double(program.instruction_count) * double(program.widest);
-    const int threads = args.threads <= 1 || work < args.serial_below ? 1 : static_cast<int>(min(args.threads, args.B));
+    const int parts = args.threads <= 1 || work < args.serial_below ? 1 : static_cast<int>(min(args.threads, args.B));
     std::size_t bytes = 0;
-    const ProgramScratch<T> measure(args, nullptr, bytes, threads);
-    const ProgramScratch<T> scratch(args, static_cast<char*>(allocate(bytes)), bytes, threads);
-    int threads_started = 1;  // OpenMP may start fewer than asked for
-    run_threads(scratch.arrivals, threads, [&](const Thread& thread) {
-        if (thread.index == 0) threads_started = thread.count;
-        ProgramThread<T>(args, scratch, thread).run();
+    const ProgramScratch<T> measure(args, nullptr, bytes, parts);
+    const ProgramScratch<T> scratch(args, static_cast<char*>(allocate(bytes)), bytes, parts);
+    run_threads(scratch.slots, parts, [&](Thread& thread) {
+        using Part = ProgramPart<T>;
+        thread.each_part([&](int part) { Part::pack(args, scratch, part, parts); });
+        if (!thread.barrier()) return;
+        thread.each_part([&](int part) { Part(args, scratch, part, parts).run_steps(); });
+        if (!program.product_count || !thread.barrier()) return;
+        thread.each_part([&](int part) {
+            for (i64 k = 0; k < program.product_count; ++k) Part::multiply_rows(args, scratch, part, parts, k);
+        });
     });
     for (i64 k = 0; k < program.accumulator_count; ++k) {
-        const T* sums = scratch.accumulators + ProgramThread<T>::offset_of(program.accumulator_widths, k);
+        const T* sums = scratch.accumulators + ProgramPart<T>::offset_of(program.accumulator_widths, k);
         for (i64 j = 0; j < program.accumulator_widths[k]; ++j) {
             T total = 0;
-            for (int index = 0; index < threads_started; ++index) total += sums[index * scratch.accumulator_stride + j];
+            for (int index = 0; index < parts; ++index) total += sums[index * scratch.accumulator_stride + j];
             args.accumulator_data[k][j] = total;
         }
     }

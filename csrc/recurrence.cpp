@@ -72,8 +72,10 @@ void dense(int threads, i64 rows, const T* x, const void* packed, const T* bias,
             });
     };
     if (threads <= 1 || double(rows) * double(n) * double(K) < dense_serial_below) return run_part(0, 1);
-#pragma omp parallel num_threads(threads)
-    run_part(omp_get_thread_num(), omp_get_num_threads());
+    constexpr int most_parts = 32;
+    ThreadSlot slots[most_parts];
+    const int parts = static_cast<int>(min(threads, most_parts));
+    run_threads(slots, parts, [&](Thread& thread) { thread.each_part([&](int part) { run_part(part, parts); }); });
 }
 
 template <class T>

@@ -13,6 +13,8 @@
 #include <immintrin.h>
 #endif
 
+#include "portability.h"
+
 #if defined(__AVX512F__)
 #define OHLOL_VECTOR_BYTES 64
 #elif defined(__AVX2__)
@@ -20,7 +22,6 @@
 #else
 #define OHLOL_VECTOR_BYTES 16
 #endif
-#define OHLOL_INLINE inline __attribute__((always_inline))
 
 namespace {
 

@@ -67,22 +67,22 @@ void smooth(const SmoothArgs<T>& args, AllocateScratch allocate) {
     constexpr i64 L = Simd<T>::lanes, width = smoothing_vectors * L;
     const i64 blocks = (args.M + width - 1) / width;
     const double work = double(args.T_) * double(args.M) * double(8 + 4 * args.horizon);
-    const int threads = work < args.serial_below ? 1 : static_cast<int>(min(args.threads, blocks));
-    Thread::Arrivals* arrivals = nullptr;
+    const int parts = work < args.serial_below ? 1 : static_cast<int>(min(args.threads, blocks));
+    ThreadSlot* slots = nullptr;
     T* own = nullptr;
     const i64 size = args.m * width, gap = thread_gap_bytes / i64(sizeof(T));
     const auto lay_out = [&](BumpAllocator& memory) {
-        arrivals = memory.allocate<Thread::Arrivals>(threads);
-        own = memory.allocate<T>(threads * (size + gap));
+        slots = memory.allocate<ThreadSlot>(parts);
+        own = memory.allocate<T>(parts * (size + gap));
     };
     BumpAllocator count{nullptr};
     lay_out(count);
     BumpAllocator memory{static_cast<char*>(allocate(count.used))};
     lay_out(memory);
-    run_threads(arrivals, threads, [&](Thread thread) {
-        T* const seasons = own + thread.index * (size + gap);
-        const Range part = split(blocks, thread.index, thread.count);
-        for (i64 block = part.lo; block < part.hi; ++block) {
+    const auto run_part = [&](int part) {
+        T* const seasons = own + part * (size + gap);
+        const Range range = split(blocks, part, parts);
+        for (i64 block = range.lo; block < range.hi; ++block) {
             const i64 model = block * width, left = min(width, args.M - model), last = (left - 1) % L + 1;
             switch ((left + L - 1) / L) {
                 case 1: smooth_models<T, 1>(args, model, last, seasons); break;
@@ -91,7 +91,8 @@ void smooth(const SmoothArgs<T>& args, AllocateScratch allocate) {
                 default: smooth_models<T, smoothing_vectors>(args, model, last, seasons);
             }
         }
-    });
+    };
+    run_threads(slots, parts, [&](Thread& thread) { thread.each_part(run_part); });
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <omp.h>
-#include <sched.h>
 
+#include "contention.h"
 #include "kernel_args.h"
 #include "simd.h"
 
@@ -11,32 +11,71 @@ namespace {
 
 using ohlol::AllocateScratch;
 using ohlol::LayerArgs;
+using ohlol::ThreadSlot;
 
-// One of the `count` threads of a call. For the barrier each thread counts its arrivals on a cache line of its own, so
-// that an arrival costs one transfer between two cores.
-struct Thread {
-    struct alignas(64) Arrivals {
-        int count;
-    };
-    Arrivals* arrivals;  // (count,)
-    int index, count;
+inline i64 min(i64 a, i64 b) { return a < b ? a : b; }
+inline i64 max(i64 a, i64 b) { return a < b ? b : a; }
 
-    void barrier() const {
-        if (count == 1) return;
-        const int arrival = arrivals[index].count + 1;
-        __atomic_store_n(&arrivals[index].count, arrival, __ATOMIC_RELEASE);
-        for (int other = 0; other < count; ++other)
-            // Spin, but not forever: with more runnable threads than cores, the other thread may need this one's core.
-            for (int spins = 0; __atomic_load_n(&arrivals[other].count, __ATOMIC_ACQUIRE) - arrival < 0; ++spins) {
-                if (spins < 1000) {
-#if defined(__x86_64__)
-                    __builtin_ia32_pause();
-#endif
-                } else {
-                    sched_yield();
-                }
-            }
+// One of the threads that run the parts of a call. The parts are fixed by the call, and with them the bits of its results; the
+// threads that run them depend on the load of the machine.
+class Thread {
+  public:
+    Thread(ThreadSlot* slots, int index, int threads, int parts)
+        : slots_(slots), index_(index), threads_(threads), parts_(parts), start_(threads > 1 ? ohlol::now_in_ns() : 0) {}
+
+    int parts() const { return parts_; }
+
+    // Calls run(part) for each part of this thread; where it has all of them, `reversed` starts with the last one.
+    template <class F>
+    void each_part(F&& run, bool reversed = false) const {
+        const bool backwards = reversed && threads_ == 1;
+        for (int part = index_; part < parts_; part = next_part(part)) run(backwards ? parts_ - 1 - part : part);
     }
+
+    // Waits for the other threads. Returns false if this one must leave the call: the caller runs its parts from then on.
+    bool barrier() {
+        if (threads_ == 1) return true;
+        ++barriers_;
+        const bool leaves = __atomic_fetch_add(&slots_[index_].arrivals, 2, __ATOMIC_SEQ_CST) & 1;
+        if (leaves) __atomic_store_n(&slots_[index_].arrivals, ohlol::has_left, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&slots_[0].sleepers, __ATOMIC_SEQ_CST)) ohlol::wake_sleepers(&slots_[index_]);
+        if (leaves) return false;
+        for (int other = 0; other < threads_; ++other) {
+            int spins = 0;
+            while (__atomic_load_n(&slots_[other].arrivals, __ATOMIC_ACQUIRE) >> 1 < barriers_ && ++spins < 1000) {
+#if defined(__x86_64__)
+                __builtin_ia32_pause();
+#endif
+            }
+            if (spins == 1000) wait(other);
+        }
+        return true;
+    }
+
+    void finish() { slots_[index_].busy = ohlol::now_in_ns() - start_ - waited_; }
+
+  private:
+    int next_part(int part) const {
+        if (threads_ == parts_ && !took_over_) return parts_;
+        for (++part; part < parts_; ++part)
+            if (part % threads_ == index_ || (took_over_ && was_asked(part % threads_))) break;
+        return part;
+    }
+
+    // The other thread is not running, or has more to do: the caller asks it to leave after a while, so that this call waits
+    // for it once and not at every barrier.
+    __attribute__((noinline)) void wait(int other) {
+        i64 patience = 0;
+        if (index_ == 0) patience = max(200'000, 2 * (ohlol::now_in_ns() - start_ - waited_) / barriers_);
+        waited_ += ohlol::wait_for_thread(slots_, other, barriers_, patience);
+        if (index_ == 0 && was_asked(other)) took_over_ = true;
+    }
+    bool was_asked(int thread) const { return __atomic_load_n(&slots_[thread].arrivals, __ATOMIC_ACQUIRE) & 1; }
+
+    ThreadSlot* slots_;
+    int index_, threads_, parts_, barriers_ = 0;
+    bool took_over_ = false;  // the caller: it has asked threads to leave and runs their parts
+    i64 start_, waited_ = 0;
 };
 
 // Allocates pieces of one block of memory, each aligned to 64 bytes. With a null base it only counts the bytes.
@@ -56,13 +95,10 @@ struct Range {
     i64 size() const { return hi - lo; }
 };
 
-inline i64 min(i64 a, i64 b) { return a < b ? a : b; }
-inline i64 max(i64 a, i64 b) { return a < b ? b : a; }
-
 // Part `index` of `count` equal parts of 0 .. n - 1.
 Range split(i64 n, int index, int count) { return {n * index / count, n * (index + 1) / count}; }
 
-// The entries of the batch for one thread, such that every thread has about the same number of rows.
+// The entries of the batch of one part, such that every part has about the same number of rows.
 template <class T>
 Range split_batch(const LayerArgs<T>& args, int index, int count) {
     if (!args.batch_sizes) return split(args.B, index, count);
@@ -93,8 +129,9 @@ bool splits_hidden_units(const LayerArgs<T>& args, int gates) {
            double(gates) * double(args.H) * double(args.H) * sizeof(T) > cached_weight_bytes;
 }
 
+// The parts of a call: as many as threads may run it.
 template <class T>
-int thread_count(const LayerArgs<T>& args, int gates, i64 panels) {
+int part_count(const LayerArgs<T>& args, int gates, i64 panels) {
     const double work = double(args.rows) * double(args.H) * double(gates) * double(args.H + (args.W_ih ? args.I : 0));
     if (args.threads <= 1 || work < args.serial_below) return 1;
     return static_cast<int>(min(args.threads, splits_hidden_units(args, gates) ? panels : args.B));
@@ -103,13 +140,38 @@ int thread_count(const LayerArgs<T>& args, int gates, i64 panels) {
 // Bytes between the memory that two threads write, so that one thread's prefetches do not touch the other's writes.
 constexpr i64 thread_gap_bytes = 4096;
 
-// Runs body(thread) on `threads` threads of the OpenMP pool; `arrivals` has one element for each.
+// What one thread would have taken for a call, from the times of its threads. One that had no processor for a while was busy for
+// longer; without that, two threads differ by a factor of 2 at most.
+inline i64 estimate_serial_time(const ThreadSlot* slots, int threads) {
+    i64 least = slots[0].busy, sum = 0;
+    for (int i = 1; i < threads; ++i) {
+        if (slots[i].arrivals & 1) return slots[0].busy;  // the caller ran nearly all
+        least = min(least, slots[i].busy);
+    }
+    for (int i = 0; i < threads; ++i) sum += min(slots[i].busy, 2 * least);
+    return sum;
+}
+
+// Runs body(thread) on threads of the OpenMP pool, or on this thread alone; `slots` has one element for each part.
 template <class F>
-OHLOL_INLINE void run_threads(Thread::Arrivals* arrivals, int threads, F&& body) {
-    if (threads == 1) return body(Thread{arrivals, 0, 1});
-    std::memset(arrivals, 0, sizeof(*arrivals) * threads);
-#pragma omp parallel num_threads(threads)
-    body(Thread{arrivals, omp_get_thread_num(), omp_get_num_threads()});
+OHLOL_INLINE void run_threads(ThreadSlot* slots, int parts, F&& body) {
+    const ohlol::Region region = ohlol::begin_region(parts);
+    if (region.threads == 1) {
+        Thread thread(slots, 0, 1, parts);
+        body(thread);
+        return ohlol::end_region(region, 0);
+    }
+    std::memset(slots, 0, sizeof(*slots) * region.threads);
+    int threads_started = 1;  // OpenMP may start fewer than asked for
+#pragma omp parallel num_threads(region.threads)
+    {
+        const int index = omp_get_thread_num(), threads = omp_get_num_threads();
+        if (index == 0) threads_started = threads;
+        Thread thread(slots, index, threads, parts);
+        body(thread);
+        thread.finish();
+    }
+    ohlol::end_region(region, estimate_serial_time(slots, threads_started));
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 // row of state is NV vectors, which fit in registers.
 #pragma once
 
+#include <utility>  // std::integer_sequence, which has no code
+
 #include "simd.h"
 
 namespace {
@@ -25,22 +27,22 @@ void tile(i64 K, const T* a, i64 lda, const T* w, T* dst) {
     // With few rows the latency of dependent additions is the limit, so several partial sums are computed in parallel.
     constexpr int KU = MR * NV >= 8 ? 1 : (MR * NV >= 4 ? 2 : 4);
     V acc[KU][MR][NV];
-#pragma GCC unroll 4
+    OHLOL_UNROLL(4)
     for (int u = 0; u < KU; ++u)
-#pragma GCC unroll 12
+        OHLOL_UNROLL(12)
         for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
+            OHLOL_UNROLL(4)
             for (int v = 0; v < NV; ++v) acc[u][i][v] = V{};
     i64 k = 0;
     for (; k + KU <= K; k += KU) {
-#pragma GCC unroll 4
+        OHLOL_UNROLL(4)
         for (int u = 0; u < KU; ++u) {
             const V* b = reinterpret_cast<const V*>(w);
             w += NV * lanes;
-#pragma GCC unroll 12
+            OHLOL_UNROLL(12)
             for (int i = 0; i < MR; ++i) {
                 const T s = TransposedA ? a[(k + u) * lda + i] : a[i * lda + k + u];
-#pragma GCC unroll 4
+                OHLOL_UNROLL(4)
                 for (int v = 0; v < NV; ++v) acc[u][i][v] += b[v] * s;
             }
         }
@@ -48,17 +50,17 @@ void tile(i64 K, const T* a, i64 lda, const T* w, T* dst) {
     for (; k < K; ++k) {
         const V* b = reinterpret_cast<const V*>(w);
         w += NV * lanes;
-#pragma GCC unroll 12
+        OHLOL_UNROLL(12)
         for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
+            OHLOL_UNROLL(4)
             for (int v = 0; v < NV; ++v) acc[0][i][v] += b[v] * (TransposedA ? a[k * lda + i] : a[i * lda + k]);
     }
-#pragma GCC unroll 12
+    OHLOL_UNROLL(12)
     for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
+        OHLOL_UNROLL(4)
         for (int v = 0; v < NV; ++v) {
             V sum = acc[0][i][v];
-#pragma GCC unroll 4
+            OHLOL_UNROLL(4)
             for (int u = 1; u < KU; ++u) sum += acc[u][i][v];
             reinterpret_cast<V*>(dst)[i * NV + v] = sum;
         }
@@ -98,30 +100,37 @@ OHLOL_INLINE void for_row_tiles(i64 lo, i64 hi, F&& body) {
 
 constexpr i64 round_up(i64 n, i64 m) { return (n + m - 1) / m * m; }
 
-template <class T>
-OHLOL_INLINE void swap_blocks(Vec<T>& a, Vec<T>& b, typename Simd<T>::I low, typename Simd<T>::I high) {
-    const Vec<T> first = __builtin_shuffle(a, b, low);
-    b = __builtin_shuffle(a, b, high);
-    a = first;
+// Which lane of the pair (a, b) is lane i after blocks of d lanes were swapped: the upper block of each a with the lower one of
+// b. As constants of the compiler, which Clang asks for.
+template <int L, int d, bool High>
+constexpr int swapped_lane(int i) {
+    if constexpr (High) return i & d ? L + i : i + d;
+    return i & d ? L + i - d : i;
+}
+
+template <class T, int d, bool High, int... lane>
+OHLOL_INLINE Vec<T> swap_blocks(Vec<T> a, Vec<T> b, std::integer_sequence<int, lane...>) {
+    constexpr int L = Simd<T>::lanes;
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, swapped_lane<L, d, High>(lane)...);
+#else
+    return __builtin_shuffle(a, b, typename Simd<T>::I{swapped_lane<L, d, High>(lane)...});
+#endif
 }
 
 // Transposes the lanes x lanes numbers in r: each stage swaps blocks of half the size of the stage before.
-template <class T>
+template <class T, int d = Simd<T>::lanes / 2>
 OHLOL_INLINE void transpose(Vec<T> (&r)[Simd<T>::lanes]) {
-    using I = typename Simd<T>::I;
     constexpr int L = Simd<T>::lanes;
-#pragma GCC unroll 4
-    for (int d = L / 2; d > 0; d /= 2) {
-        I low, high;
-#pragma GCC unroll 16
-        for (int i = 0; i < L; ++i) {
-            low[i] = i & d ? L + i - d : i;
-            high[i] = i & d ? L + i : i + d;
+    constexpr std::make_integer_sequence<int, L> lanes{};
+    OHLOL_UNROLL(16)
+    for (int i = 0; i < L; ++i)
+        if (!(i & d)) {
+            const Vec<T> first = swap_blocks<T, d, false>(r[i], r[i + d], lanes);
+            r[i + d] = swap_blocks<T, d, true>(r[i], r[i + d], lanes);
+            r[i] = first;
         }
-#pragma GCC unroll 16
-        for (int i = 0; i < L; ++i)
-            if (!(i & d)) swap_blocks<T>(r[i], r[i + d], low, high);
-    }
+    if constexpr (d > 1) transpose<T, d / 2>(r);
 }
 
 // Packs a panel of the transpose of m (n rows, K columns, leading dimension ld): panel[k][v][lane] = m[first[v] + lane][k].

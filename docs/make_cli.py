@@ -61,7 +61,7 @@ What a file may hold is in [data.md](data.md), what a run directory holds in [ru
 {commands}
 | `ohlol --version` | 显示版本并退出。 |
 
-`--lang zh` 可以写在命令之前或之后，对所有命令有效；不写时[由环境决定](guide.md#language)。
+`--lang zh` 可以写在命令之前或之后，对所有命令有效；不写时[由环境决定](guide.zh.md#语言)。
 
 退出状态：0 完成；1 程序错误，带回溯信息；2 输入有误，在标准错误上用一行指出文件和行或选项；130 已中断并保存。
 `prove` 发现差异时、`review --strict` 有发现时以 1 退出。
@@ -75,7 +75,7 @@ $ ohlol train examples/words.csv --input word --target tongue
 ohlol: examples/words.csv:1: no column 'tongue'; there are 'word', 'language'
 ```
 
-文件可以包含什么见 [data.md](data.md)，运行目录包含什么见 [run-directory.md](run-directory.md)。
+文件可以包含什么见 [data.zh.md](data.zh.md)，运行目录包含什么见 [run-directory.md](run-directory.md)。
 """,
 }
 DEFAULTS = {

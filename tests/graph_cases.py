@@ -145,7 +145,6 @@ def test_one_graph_runs_the_kernels(calls: list[str], kind: type[torch.nn.Module
     assert made[0] == made[-1]  # one graph for all sizes
 
 
-@pytest.mark.slow
 def test_inductor_compiles_a_model() -> None:
     module = model(Tagger)
     compiled = torch.compile(module, fullgraph=True, dynamic=True)
@@ -252,7 +251,6 @@ def test_an_export_can_be_trained() -> None:
         torch.testing.assert_close(a.grad, b.grad, msg=name)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")  # of torch's own copy of a graph
 def test_a_package_of_aot_inductor_runs_where_ohlol_is_imported(tmp_path: Path) -> None:
     module = model(Tagger).eval()

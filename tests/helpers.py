@@ -1,8 +1,9 @@
 """Small data, settings and a callback that several test files share."""
 
+import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,22 @@ BIOES_LABELS = ("O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC", "I-LOC", "E-LO
 LOOP = " in a loop"
 CELLS = ("rnn", "gru", "lstm", "rnn in a loop", "gru in a loop", "lstm in a loop")
 """Names of cells, each as a layer and in a loop; `cell_settings` returns the settings of a name."""
+
+
+def pairs_of(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Few rows of one value of each axis, in which any two values of two axes occur together.
+
+    For options of which a fault needs one or two: 3 x 5 x 2 x 2 x 2 x 2 of them are 240 rows, and 16 have all pairs.
+    """
+    places = list(itertools.combinations(range(len(axes)), 2))
+    left = {(i, a, j, b) for i, j in places for a in range(len(axes[i])) for b in range(len(axes[j]))}
+    rows = list(itertools.product(*(range(len(axis)) for axis in axes)))
+    chosen: list[tuple[Any, ...]] = []
+    while left:
+        best = max(rows, key=lambda row: sum((i, row[i], j, row[j]) in left for i, j in places))
+        left -= {(i, best[i], j, best[j]) for i, j in places}
+        chosen.append(tuple(axis[at] for axis, at in zip(axes, best, strict=True)))
+    return chosen
 
 
 def cell_settings(name: str) -> dict[str, Any]:

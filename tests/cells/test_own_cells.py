@@ -212,22 +212,22 @@ def test_every_cell_has_an_equation() -> None:
     assert len(OWN) == 13
 
 
-@pytest.mark.parametrize("B", [1, 2, 7])
 @pytest.mark.parametrize("H", [1, 3, 17, 64])
 @pytest.mark.parametrize("name", OWN)
-def test_cell_equals_its_equation(name: str, H: int, B: int) -> None:
+def test_cell_equals_its_equation(name: str, H: int) -> None:
     layer = make_layer(name, 5, H)
-    x = torch.randn(6, B, 5, dtype=torch.float64)
-    assert explain_backend(layer, x).startswith("kernel")
-    output, final = layer(x)
     w = SimpleNamespace(**arrays_of(name, layer.cells[0]))
-    states: tuple[Array, ...] = tuple(np.zeros((B, H)) for _ in OWN[name].states)
-    for t in range(len(x)):
-        out, *rest = STEPS[name](w, x[t].numpy(), *states)
-        states = tuple(rest)
-        np.testing.assert_allclose(output[t].detach().numpy(), out, rtol=TOLERANCE, atol=TOLERANCE)
-    for ours, expected in zip(states_of(final), states, strict=True):
-        np.testing.assert_allclose(ours[0].detach().numpy(), expected, rtol=TOLERANCE, atol=TOLERANCE)
+    for B in (1, 2, 7):
+        x = torch.randn(6, B, 5, dtype=torch.float64)
+        assert explain_backend(layer, x).startswith("kernel")
+        output, final = layer(x)
+        states: tuple[Array, ...] = tuple(np.zeros((B, H)) for _ in OWN[name].states)
+        for t in range(len(x)):
+            out, *rest = STEPS[name](w, x[t].numpy(), *states)
+            states = tuple(rest)
+            np.testing.assert_allclose(output[t].detach().numpy(), out, rtol=TOLERANCE, atol=TOLERANCE)
+        for ours, expected in zip(states_of(final), states, strict=True):
+            np.testing.assert_allclose(ours[0].detach().numpy(), expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 FUNCTIONS = {

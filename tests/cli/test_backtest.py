@@ -150,7 +150,7 @@ def test_a_page_has_the_plots_and_all_rows(run: Command, tmp_path: Path) -> None
     pytest.importorskip("matplotlib")
     rows = run("predict", "r", "data.csv")[1].splitlines()
     status, _, err = run("predict", "r", "data.csv", "--html", "forecast.html", "--lang", "zh")
-    assert (status, err) == (0, "written: forecast.html\n")
+    assert (status, err) == (0, "已写入：forecast.html\n")
     page = (tmp_path / "forecast.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 1
     assert not re.search(r"__[A-Z]+__|<script", page)

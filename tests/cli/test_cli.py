@@ -507,6 +507,7 @@ def test_evaluate_prints_the_scores_of_classes_and_draws_the_confusions(run: Run
 WORDS = {"toi": "tôi", "yeu": "yêu", "tieng": "tiếng", "viet": "việt", "nguoi": "người", "com": "cơm", "xanh": "xanh"}
 
 
+@pytest.mark.slow
 def test_diacritics_train_and_predict_with_the_defaults(run: Run, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     sentences = [[str(w) for w in random.choice(list(WORDS), size=2)] for _ in range(28)]
@@ -598,6 +599,7 @@ def test_errors_of_a_process_are_reported_in_one_line(tmp_path: Path) -> None:
         assert "gone" in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="pipes break in another way there")
 def test_a_broken_pipe_is_not_an_error(trained: Path, tmp_path: Path) -> None:
     many = write(tmp_path / "many.tsv", "abcdeabcde\tABCD_ABCD_\n" * 8000)

@@ -16,7 +16,7 @@ from ohlol.utils.translation import use_language
 Run = Callable[..., tuple[int, str, str]]
 SENTENCE = re.compile(r"[A-Za-z][a-z']+(?: [a-z]{2,}){3}")
 """Four English words in a row, which are no name in a program."""
-FOREIGN = re.compile(r"^Predicted string: .*$|(?:Runtime|Value)Error:[^→]*", re.MULTILINE)
+FOREIGN = re.compile(r"^Predicted string: .*$|(?:Runtime|Value)Error:[^→\u4e00-\u9fff]*", re.MULTILINE)
 """The tutorial's own line, and the errors of torch."""
 
 
@@ -86,7 +86,7 @@ def test_the_main_commands_speak_chinese(run: Run) -> None:
         ("shapes", "grucell"),
         ("shapes", "gru", "--lengths", "3,1,2"),
         ("plot", "r1"),
-        ("prove", "gru"),
+        ("prove", "--cell", "gru"),
     ]
     for command in commands:
         status, out, err = run(*command, "--lang", "zh")

@@ -39,7 +39,7 @@ def test_json_and_a_page(run: Command, tmp_path: Path) -> None:
     status, out, err = run("rnn", "--lengths", "5,3,2", "--json", "--batch-first")
     assert (status, err) == (0, "")
     assert json.loads(out)["padded"][2] == ["c1", "c2", ".", ".", "."]
-    assert run("rnn", "--lengths", "5,3,2", "--html", "a.html", "--lang", "zh")[:2] == (0, "written: a.html\n")
+    assert run("rnn", "--lengths", "5,3,2", "--html", "a.html", "--lang", "zh")[:2] == (0, "已写入：a.html\n")
     assert '<html lang="zh">' in (tmp_path / "a.html").read_text(encoding="utf-8")
 
 
@@ -49,7 +49,6 @@ def test_json_and_a_page(run: Command, tmp_path: Path) -> None:
         ("--lengths 5,x", "`--lengths` is '5,x'; give integers separated by commas, such as 5,3,2"),
         ("--lengths 5,0", "`--lengths` has 0; a length is 1 to 16, so that the pictures fit"),
         ("--lengths 5,3 --seq-len 5", "`--seq-len` follows from `--lengths`; give one of them"),
-        ("--lang zh", "`--lang` is for the report of `--lengths`"),
         ("--html a.html", "`--html` is for the report of `--lengths`"),
         ("--lengths 2 --html a.html --json", "`--json` and `--html` exclude each other; give one of them"),
         ("--lengths 2 --html a.png", "a.png: "),

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from ohlol.data import sequences
 from ohlol.data.corpus.encode import encode
 from ohlol.data.opening import (
     FREE_BYTES,
+    array_lines,
     check_encoding,
     describe_encoding,
     guess_encodings,
@@ -248,3 +250,50 @@ def test_the_name_without_its_compression() -> None:
         "a.csv",
         ".gz",
     ]
+
+
+VALUES = st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=4)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=3), VALUES, max_size=3), max_size=5), st.sampled_from([None, 0, 2]))
+def test_an_array_is_read_as_lines(objects: list[dict[str, Any]], indent: int | None) -> None:
+    raw = ("\ufeff \r\n" + json.dumps(objects, indent=indent, ensure_ascii=False) + "\r\n").encode("utf-8", "replace")
+    expected = json.loads(raw.decode("utf-8-sig"))
+    rows = array_lines(raw, "a.json").split(b"\n")
+    assert [json.loads(row) for row in rows if row] == expected
+    if indent is not None:  # each on the line on which it begins
+        begins = [n for n, row in enumerate(raw.split(b"\n")) if row.strip(b" ,\r") in (b"{", b"{}")]
+        assert [n for n, row in enumerate(rows) if row] == begins
+
+
+def test_arrays_of_one_line_each_stay_as_they_are() -> None:
+    for raw in (b'["a"]\n["b"]\n', b"[\xff]"):
+        assert array_lines(raw, "a.json") == raw
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_file_of_one_array_trains_as_its_objects_do(write: Write, ending: str) -> None:
+    objects = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(12)]
+    array = json.dumps(objects, indent=1).encode()
+    path = write("a.json" + ending, gzip.compress(array) if ending else array)
+    lines = write("b.jsonl", "\n".join(map(json.dumps, objects)).encode())
+    read = [sequences.read(file, CLASSIFY) for file in (path, lines)]
+    assert read[0].inputs == read[1].inputs
+    assert read[0].targets == read[1].targets
+    assert [place.line for place in read[0].places] == [2 + 4 * n for n in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('[{"a": 1}\n {"a": 2}]', "a.json:2: not JSON (a comma is missing)"),
+        ('[{"a": 1},\n', "a.json:2: not JSON (Expecting value)"),
+        ('[{"a": 1}\n', "a.json:2: not JSON (the array has no end)"),
+        ("[" * 100_000, "a.json: not JSON (a value out of bounds)"),
+        ("[" + "9" * 5000 + "]", "a.json: not JSON (a value out of bounds)"),
+    ],
+)
+def test_an_array_that_is_not_json(content: str, problem: str) -> None:
+    with pytest.raises(InputError) as caught:
+        array_lines(content.encode(), "a.json")
+    assert str(caught.value).startswith(problem)

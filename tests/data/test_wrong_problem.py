@@ -181,13 +181,11 @@ REFUSED: dict[str, tuple[str, str | bytes, DataSettings, str]] = {
         DataSettings(input="Word", target="Tag"),
         "a.csv: the target 'Tag' holds labels of words within sentences, such as 'B-PER', 'O', and each row would be a",
     ),
-    "an array in JSON, datasets 1784": (
-        "a.json", json.dumps(OBJECTS), COLUMNS,
-        "a.json:1: '[{\"text\": \"some words 0\", \"label\": \"pos…' is not a JSON object, and every line must be one",
+    "an array in JSON without an end": (
+        "a.json", json.dumps(OBJECTS)[:-1], COLUMNS, "a.json:1: not JSON (the array has no end), in an array of object",
     ),
-    "an array over many lines": (
-        "a.json", json.dumps(OBJECTS, indent=1), COLUMNS,
-        "a.json:1: not JSON (Expecting value); every line must be one JSON object; write a list of objects as lines",
+    "an array of texts in JSON": (
+        "a.json", json.dumps(TEXTS, indent=1), COLUMNS, "a.json:2: '\"some words 0\"' is not a JSON object",
     ),
     "columns in JSON": (
         "a.json", json.dumps({"text": TEXTS, "label": LABELS}), COLUMNS,

@@ -45,6 +45,7 @@ def test_each_sequence_once_and_in_order(place: Path, capsys: pytest.CaptureFixt
     assert lines(place / "pred") == wanted
 
 
+@pytest.mark.slow
 def test_several_processes_write_the_same_files(place: Path) -> None:
     batch_predict.predict_corpus(ohlol.load("run"), Path("corpus"), Path("one"), output_format="jsonl")
     command = ["-m", "ohlol", "predict", "run", "corpus", "--out", "two", "--output-format", "jsonl"]

@@ -177,6 +177,11 @@ def test_only_the_main_process_writes_and_prints(tmp_path: Path) -> None:
     assert "warning" not in err.lower().replace("userwarning", "")
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
     assert line["machine"]["processes"] == 2
+
+
+@pytest.mark.slow
+def test_the_main_process_prints_what_is_refused(tmp_path: Path) -> None:
+    ohlol.fit(text_file(tmp_path / "data.txt"), out=tmp_path / "run", **SETTINGS)
     _, err = run(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), tmp_path, expected=1)
     assert err.count("ohlol: run exists") == 1
     assert 'Traceback (most recent call last):\n  File "' + str(Path(ohlol.__file__).parent) not in err

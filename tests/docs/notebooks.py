@@ -18,8 +18,14 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 300
 """The time limit of one cell; a busy machine may need many times what a quiet one does."""
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
-"""One thread, as in the other tests: the computations are small, and several kernels may run at once."""
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "LC_ALL": "C.UTF-8",
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+}
+"""One thread, as in the other tests: the computations are small, and several kernels may run at once. `!ohlol` is the
+command of this environment."""
 
 
 def execute(path: Path) -> Any:
@@ -27,11 +33,16 @@ def execute(path: Path) -> Any:
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "examples", folder, dirs_exist_ok=True)
-        resources = {"metadata": {"path": folder}}
-        NotebookClient(notebook, timeout=SECONDS, startup_timeout=SECONDS, resources=resources).execute(env=ENVIRONMENT)
+        execute_in(notebook, folder)
+    return notebook
+
+
+def execute_in(notebook: Any, folder: str) -> None:
+    """Run the cells of a notebook in a folder, and replace their outputs."""
+    resources = {"metadata": {"path": folder}}
+    NotebookClient(notebook, timeout=SECONDS, startup_timeout=SECONDS, resources=resources).execute(env=ENVIRONMENT)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the times of day
-    return notebook
 
 
 def output_text(cell: Any) -> str:

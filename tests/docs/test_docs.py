@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +9,6 @@ import pytest
 import typer.main
 from transcripts import INCLUDED, ROOT, entries, pages, with_included_files
 
-import ohlol
 from ohlol.cli import app
 
 MARKDOWN = sorted(
@@ -60,12 +58,6 @@ def test_a_page_runs_every_command() -> None:
     shown = {tuple(entry.code.split()[:2]) for name in pages() for entry in entries(read(name))}
     for command in typer.main.get_command(app).commands:
         assert ("ohlol", command) in shown, f"no page runs ohlol {command}"
-
-
-def test_the_changelog_has_this_version() -> None:
-    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
-    assert version == ohlol.__version__
-    assert re.search(rf"^## \[{re.escape(version)}\]", read("CHANGELOG.md"), re.MULTILINE)
 
 
 def test_the_tree_of_the_design_lists_the_packages() -> None:

@@ -17,7 +17,18 @@ def trained(path: Path) -> list[str]:
     return sorted(set(re.findall(r"--out (runs/lesson-\d+)", path.read_text(encoding="utf-8"))))
 
 
-@pytest.mark.parametrize("path", [path for path in LESSONS if trained(path)], ids=lambda path: path.stem)
+QUICK = ("03-hello-cell", "04-hello-layer")
+"""The lessons of which `make test` trains both models, too."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[] if path.stem in QUICK else [pytest.mark.slow], id=path.stem)
+        for path in LESSONS
+        if trained(path)
+    ],
+)
 def test_the_losses_of_program_and_command_are_equal(path: Path, tmp_path: Path) -> None:
     (run,) = trained(path)
     with Session(tmp_path) as session:

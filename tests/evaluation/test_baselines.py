@@ -106,9 +106,9 @@ def test_train_prints_the_baseline_after_the_best_weights(
         main(["train", "--epochs", "2", "--out", str(tmp_path / "run")])
     assert end.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    best = next(i for i, line in enumerate(lines) if line.startswith("best weights: "))
+    best = next(i for i, line in enumerate(lines) if line.startswith(("best weights: ", "最佳权重：")))
     assert phrase in lines[best + 2]
-    assert lines[-2] == f"saved: {tmp_path / 'run'}"
+    assert lines[-2] in (f"saved: {tmp_path / 'run'}", f"已保存：{tmp_path / 'run'}")
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))

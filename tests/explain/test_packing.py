@@ -1,11 +1,11 @@
 """A report on packing equals what torch packs and computes, for every layer, direction, order and layout."""
 
-import itertools
 import json
 from typing import Any
 
 import pytest
 import torch
+from helpers import pairs_of
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from ohlol.explain.packing import MAX_LENGTH, MAX_SEQUENCES, PADDING, PackedShapes
@@ -57,10 +57,10 @@ def test_the_loop_reads_every_step_once(lengths: tuple[int, ...]) -> None:
         assert all(lengths[report.names.index(name)] == step.t + 1 for name in step.ended)
 
 
-@pytest.mark.parametrize(("bidirectional", "batch_first", "bias"), list(itertools.product([False, True], repeat=3)))
-@pytest.mark.parametrize("num_layers", [1, 3])
-@pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize(
+    ("kind", "lengths", "num_layers", "bidirectional", "batch_first", "bias"),
+    pairs_of(LAYERS, LENGTHS, (1, 3), *[(False, True)] * 3),
+)
 def test_every_claim_holds(
     kind: str, lengths: tuple[int, ...], num_layers: int, bidirectional: bool, batch_first: bool, bias: bool
 ) -> None:

@@ -83,6 +83,7 @@ def test_errors_name_file_and_line(rules: Path) -> None:
         sequences.read(rules, DataSettings(format="rules", level="char"))
 
 
+@pytest.mark.slow
 def test_encode_in_several_processes(rules: Path, tmp_path: Path) -> None:
     """The plan names the module of the reader, so that each process imports and registers it."""
     program = (

@@ -55,6 +55,9 @@ KEPT = ("model.safetensors", "metrics.jsonl", "config.json", "vocab.json", "READ
 EVERY = ("1", "3", "300s")
 """Between saved states: every step, so that most kills fall into a save; some steps; the default."""
 
+PATIENCE = 120
+"""Time limit of a process in seconds."""
+
 context = multiprocessing.get_context("forkserver")  # imports torch once, and forks a process in milliseconds
 # torch imports _dynamo with the first optimizer, which takes longer than a whole run: most kills would fall there
 context.set_forkserver_preload(["ohlol.training.fit", "ohlol.cli", "torch._dynamo"])
@@ -90,6 +93,17 @@ def command_line(arguments: tuple[str, ...], folder: str, code: str) -> None:
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
     exec(code, {})
     main(list(arguments))
+
+
+def run_command(*arguments: str, cwd: Path, code: str = "") -> tuple[int, str]:
+    """The status and standard error of the command line in a process of its own, `code` run before it."""
+    process = context.Process(target=command_line, args=(arguments, str(cwd), code))
+    process.start()
+    process.join(PATIENCE)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"{arguments} did not end")
+    return process.exitcode, (cwd / "stderr").read_text(encoding="utf-8")
 
 
 @dataclass

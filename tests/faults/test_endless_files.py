@@ -1,12 +1,11 @@
 """Files without an end: refused at once, and in bounded memory."""
 
 import os
-import resource
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from runs import run_command
 
 SIZE = 1 << 36
 """Bytes of a sparse file, more than fits into memory."""
@@ -26,8 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def limit_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+LIMIT = f"import resource; resource.setrlimit(resource.RLIMIT_DATA, ({MEMORY}, {MEMORY}))"
+"""What the process of a command runs first."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/zero and a limit of memory")
@@ -45,17 +44,9 @@ def limit_memory() -> None:
     ],
 )
 def test_a_file_without_an_end_is_reported_in_one_line(folder: Path, command: str) -> None:
-    before = sorted(os.listdir(folder))
-    ended = subprocess.run(
-        [sys.executable, "-m", "ohlol", *command.split()],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        preexec_fn=limit_memory,
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
-    assert ended.stderr.count("\n") == 1
-    assert ended.stderr.startswith("ohlol: ")
-    assert sorted(os.listdir(folder)) == before
+    before = {*os.listdir(folder), "stdout", "stderr"}
+    status, message = run_command(*command.split(), cwd=folder, code=LIMIT)
+    assert (status, (folder / "stdout").read_text()) == (2, ""), message
+    assert message.count("\n") == 1
+    assert message.startswith("ohlol: ")
+    assert set(os.listdir(folder)) == before

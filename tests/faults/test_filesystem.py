@@ -152,6 +152,7 @@ def readable(run: Path, n: int) -> None:
     assert len("".join(model.generate("the", length=3, seed=1))) == 3, n
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["full", "cut"])
 def test_a_resumed_run_may_fail_as_well(
     fault: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 import torch
 from helpers import TINY, Recorder, bytes_of, text_file, upper_pairs
-from runs import KEPT, command_line, context
+from runs import KEPT, PATIENCE, context, run_command
 
 import ohlol
 from ohlol import ops
@@ -31,16 +31,6 @@ from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.locks import lock_run
 
 SETTINGS: dict[str, Any] = {**TINY, "bptt": 16, "checkpoint_every": 1}
-PATIENCE = 120
-
-
-def command(*arguments: str, cwd: Path, code: str = "") -> tuple[int, str]:
-    """The status and standard error of the command line in a process of its own, `code` run before it."""
-    process = context.Process(target=command_line, args=(arguments, str(cwd), code))
-    process.start()
-    process.join(PATIENCE)
-    assert process.exitcode is not None, f"{arguments} did not end"
-    return process.exitcode, (cwd / "stderr").read_text(encoding="utf-8")
 
 
 def same(one: Path, two: Path, *, but: tuple[str, ...] = ("README.md",)) -> None:
@@ -64,7 +54,7 @@ os.fsync = fsync
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_during_a_save(tmp_path: Path, name: str) -> None:
     act = f"os.kill(os.getpid(), signal.{name})"
-    code, err = command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
+    code, err = run_command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
     assert (code, err) == (130, "interrupted, and saved: ohlol train --resume --out r\n")
     ohlol.fit(out=tmp_path / "r", resume=True)
     ohlol.fit(out=tmp_path / "whole")
@@ -74,7 +64,7 @@ def test_a_signal_during_a_save(tmp_path: Path, name: str) -> None:
 def test_two_interrupts_stop_at_once_and_leave_a_readable_state(tmp_path: Path) -> None:
     # raise_signal returns after the handler has run; Python may report two signals sent by kill as one
     act = "(signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGINT))"
-    code, err = command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
+    code, err = run_command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
     assert (code, err) == (130, "")
     assert not (tmp_path / "r" / "resume" / "lock").exists()
     ohlol.fit(out=tmp_path / "r", resume=True)
@@ -84,7 +74,7 @@ def test_two_interrupts_stop_at_once_and_leave_a_readable_state(tmp_path: Path) 
 
 def test_two_terminations_end_the_process_and_leave_a_readable_state(tmp_path: Path) -> None:
     act = "(signal.raise_signal(signal.SIGTERM), signal.raise_signal(signal.SIGTERM))"
-    code, err = command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
+    code, err = run_command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
     assert (code, err) == (-signal.SIGTERM, "")
     ohlol.fit(out=tmp_path / "r", resume=True)  # the stale lock is taken over
     ohlol.fit(out=tmp_path / "whole")
@@ -315,7 +305,7 @@ def test_weights_that_stay_nan_stop_the_run(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_run_that_ends_in_nan_exits_2(tmp_path: Path) -> None:
-    code, err = command("train", "--lr", "1e38", "--head", "softmax", "--out", "r", cwd=tmp_path)
+    code, err = run_command("train", "--lr", "1e38", "--head", "softmax", "--out", "r", cwd=tmp_path)
     assert code == 2
     assert err.count("\n") == 1
     assert "no weights were saved" in err
@@ -406,7 +396,7 @@ resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (300 <<
 def test_running_out_of_memory_names_the_option_that_helps(tmp_path: Path) -> None:
     text_file(tmp_path / "data.txt", 400_000)
     flags = ("--batch-size", "512", "--bptt", "512", "--hidden-size", "512", "--num-layers", "1", "--epochs", "1")
-    code, err = command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY)
+    code, err = run_command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY)
     assert (code, err.count("\n")) == (2, 1), err
     assert err.startswith("ohlol: out of memory in training; a smaller --batch-size helps most, then --bptt")
     assert resume_state.load_state(tmp_path / "r")[1]["step"] == 0
@@ -470,10 +460,10 @@ def test_deterministic_is_reported_and_restored_afterwards(tmp_path: Path) -> No
     assert not torch.are_deterministic_algorithms_enabled()
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
     assert first["machine"] == environment.record_environment(kernels=ops.implementation(), deterministic=True)
-    code, err = command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path)
+    code, err = run_command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path)
     assert code == 0
     assert err.startswith(f"deterministic: equal bytes again with torch {torch.__version__}, ")
-    code, err = command("train", "data.txt", "--deterministic", "--on-nan", "ignore", cwd=tmp_path)
+    code, err = run_command("train", "data.txt", "--deterministic", "--on-nan", "ignore", cwd=tmp_path)
     assert (code, err.count("\n")) == (2, 1)
 
 
@@ -487,7 +477,7 @@ def test_a_config_without_newer_settings_is_read_with_their_defaults(tmp_path: P
 
 
 def test_doctor_needs_an_existing_directory(tmp_path: Path) -> None:
-    code, err = command("doctor", "--out", "gone", cwd=tmp_path)
+    code, err = run_command("doctor", "--out", "gone", cwd=tmp_path)
     assert (code, err) == (2, "ohlol: --out is gone, which is not a directory; give an existing one\n")
 
 

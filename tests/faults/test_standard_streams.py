@@ -36,12 +36,9 @@ def run_shell(folder: Path, command: str, redirection: str) -> subprocess.Comple
 
 
 COMMANDS = (
-    "--help",
-    "train --help",
     "evaluate run other.tsv",
     "evaluate run other.tsv --json",
     "predict run data.tsv",
-    "predict run abc",
     "explain run abc",
     "explain run abc --json",
     "plot run",
@@ -49,7 +46,10 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    ["--help", "train --help", "predict run abc", *(pytest.param(words, marks=pytest.mark.slow) for words in COMMANDS)],
+)
 def test_a_full_disk_is_reported_in_one_line(folder: Path, command: str) -> None:
     ended = run_shell(folder, command, "> /dev/full")
     assert ended.stderr == "ohlol: standard output cannot be written: No space left on device\n"
@@ -64,13 +64,23 @@ def test_a_training_continues_without_output(folder: Path, tmp_path: Path) -> No
     assert len((tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_training_continues_when_nobody_reads(folder: Path, tmp_path: Path) -> None:
     ended = run_shell(folder, f"train data.tsv {FLAGS} --out {tmp_path / 'run'}", "| head -n 1")
     assert ended.stderr == ""
     assert ohlol.load(tmp_path / "run").config.metrics
 
 
-@pytest.mark.parametrize("command", ["train data.tsv --out closed", "predict run abc", "evaluate run other.tsv --json"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train data.tsv --out closed",
+        *(
+            pytest.param(words, marks=pytest.mark.slow)
+            for words in ("predict run abc", "evaluate run other.tsv --json")
+        ),
+    ],
+)
 def test_a_closed_standard_output_is_reported_in_one_line(folder: Path, command: str) -> None:
     ended = run_shell(folder, command, ">&-")
     assert ended.stderr == "ohlol: standard output is closed; redirect it to a file, or to /dev/null\n"
@@ -78,6 +88,7 @@ def test_a_closed_standard_output_is_reported_in_one_line(folder: Path, command:
     assert not (folder / "closed").exists()
 
 
+@pytest.mark.slow
 def test_a_closed_standard_input_is_reported_if_it_is_needed(folder: Path) -> None:
     ended = run_shell(folder, "predict run", "<&-")
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -85,6 +96,7 @@ def test_a_closed_standard_input_is_reported_if_it_is_needed(folder: Path) -> No
     assert run_shell(folder, "predict run abc", "<&-").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirection", ["2>&-", "2> /dev/full"])
 def test_standard_error_that_cannot_be_written(folder: Path, redirection: str) -> None:
     ended = run_shell(folder, "train missing.tsv", redirection)

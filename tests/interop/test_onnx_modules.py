@@ -7,6 +7,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
+from helpers import pairs_of
 from module_cells import MODULE_CELLS, imported
 from untrained import KINDS, untrained
 
@@ -25,10 +26,12 @@ def _imported() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, False), (2, True)])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cell", ["lstm", "two_widths", "one_tensor"])
-def test_onnxruntime_computes_the_same(cell: str, kind: str, layers: int, bidirectional: bool) -> None:
+@pytest.mark.parametrize(
+    ("cell", "kind", "depth"),
+    pairs_of(("lstm", "two_widths", "one_tensor"), KINDS, ((1, False), (2, False), (2, True))),
+)
+def test_onnxruntime_computes_the_same(cell: str, kind: str, depth: tuple[int, bool]) -> None:
+    layers, bidirectional = depth
     model = untrained(kind, cell=MODULE_CELLS[cell], num_layers=layers, bidirectional=bidirectional)
     for step in (False, True) if not bidirectional else (False,):
         verification = onnx_verify.verify(model, onnx_export.build_graph(model, step=step))

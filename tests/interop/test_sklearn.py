@@ -48,17 +48,28 @@ EXPECTED_FAILURES: dict[type, dict[str, str]] = {
 """The checks of scikit-learn that do not hold, with the reason, as docs/integrations.md lists them."""
 
 
-@parametrize_with_checks(
-    [
-        SequenceClassifier(**SMALL),
-        SequenceRegressor(**{**SMALL, "epochs": 30, "hidden_size": 16, "batch_size": 16}),
-        Forecaster(**{**SMALL, "epochs": 1}),
-    ],
-    expected_failed_checks=lambda estimator: EXPECTED_FAILURES[type(estimator)],
-    xfail_strict=True,
-)
+def checks_of(*estimators: Any) -> Any:
+    """All checks of scikit-learn for some estimators, as parameters of a test."""
+    return parametrize_with_checks(
+        list(estimators),
+        expected_failed_checks=lambda estimator: EXPECTED_FAILURES[type(estimator)],
+        xfail_strict=True,
+    )
+
+
+@checks_of(SequenceClassifier(**SMALL))
 @pytest.mark.filterwarnings("ignore::ohlol.utils.errors.InputWarning")
 def test_the_checks_of_scikit_learn(estimator: Any, check: Callable[[Any], None]) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@checks_of(
+    SequenceRegressor(**{**SMALL, "epochs": 30, "hidden_size": 16, "batch_size": 16}),
+    Forecaster(**{**SMALL, "epochs": 1}),
+)
+@pytest.mark.filterwarnings("ignore::ohlol.utils.errors.InputWarning")
+def test_the_checks_of_scikit_learn_for_numbers(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
 
 

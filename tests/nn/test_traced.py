@@ -12,12 +12,14 @@ from user_cells import PlainLSTM
 
 from ohlol import nn
 
+QUICK = "test_one_graph_runs_the_kernels"
 
-@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+
+@pytest.mark.parametrize("which", [QUICK, pytest.param(f"not {QUICK}", marks=pytest.mark.slow)])
 def test_graphs(which: str) -> None:
     cases = Path(__file__).parents[1] / "graph_cases.py"
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", which, cases],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", which, cases],
         env={**os.environ, "OHLOL_UNCHECKED": "1"},
         capture_output=True,
         text=True,

@@ -7,6 +7,7 @@ import torch
 from chains import F64, ChainCase, draw_chain, enumerate_chain, gradients_of, rows_of, sizes_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_variants import KERNEL_VARIANTS
 from torch import Tensor
 
 from ohlol import ops
@@ -25,7 +26,7 @@ def _poisoned() -> Iterator[None]:
     backend.fill_with_nan(False)
 
 
-@pytest.fixture(params=ops.available() or ["off"])
+@pytest.fixture(params=KERNEL_VARIANTS)
 def variant(request: pytest.FixtureRequest) -> Iterator[str]:
     before = ops.selected()
     if request.param != "off":
@@ -105,7 +106,7 @@ def test_kernels_equal_the_equations(K: int, scale: float, dtype: torch.dtype, v
     assert_near(best, expected_best[:, 0], dtype, scale)
 
 
-@pytest.mark.parametrize("scale", [1.0, 50.0])
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 50.0])
 def test_float32_is_exact_over_ten_thousand_steps(scale: float) -> None:
     case = draw_chain([10_000, 10_000, 4_321], 5, scale=scale, forbidden=0.3, dtype=F32)
     exact = case.to(F64)

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from kernel_variants import KERNEL_VARIANTS
 
 from ohlol import ops
 from ohlol.ops import backend, smoothing
 from ohlol.ops.smoothing import Rates, States
 
 
-@pytest.fixture(params=ops.available() or ["off"])
+@pytest.fixture(params=KERNEL_VARIANTS)
 def variant(request: pytest.FixtureRequest) -> Iterator[str]:
     before = ops.selected()
     if request.param != "off":

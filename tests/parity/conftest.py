@@ -9,6 +9,7 @@ from ohlol import ops
 from ohlol.ops import backend
 
 VARIANTS = ops.available()
+"""Fastest first: the first one is that which every user of this machine gets."""
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +23,23 @@ def _careful() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(params=VARIANTS)
-def variant(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set that this machine supports."""
+def _select(variant: str) -> Iterator[str]:
     before = ops.selected()
-    ops.select(request.param)
-    yield request.param
+    ops.select(variant)
+    yield variant
     ops.select(before)
+
+
+@pytest.fixture(params=[*VARIANTS[:1], *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS[1:])])
+def variant(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set that this machine supports; `make test` has the fastest one."""
+    yield from _select(request.param)
+
+
+@pytest.fixture(params=VARIANTS)
+def every_variant(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set that this machine supports, in `make test`, too."""
+    yield from _select(request.param)
 
 
 @pytest.fixture

@@ -3,15 +3,22 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from ohlol import cells, nn
+from ohlol import cells, nn, ops
 
 from .tolerances import assert_same
 
 CELLS = tuple(name for name, spec in cells.CELLS.items() if spec.kernel is not None)
+VARIANTS_AND_THREADS = [
+    pytest.param(name, threads, marks=[pytest.mark.slow] if place else [])
+    for place, name in enumerate(ops.available())
+    for threads in ((3,) if place else (1, 2, 3))
+]
+"""Instruction sets and threads: how work is split does not depend on the instruction set, so one number is enough."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,18 @@ def test_wrong_names(arguments: dict[str, Any], message: str) -> None:
             backend.run_forward(**arguments)
 
 
+def test_a_library_that_the_kernels_miss_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ImportError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.delenv("OHLOL_KERNEL", raising=False)
+    monkeypatch.setattr(backend.importlib, "import_module", fail)
+    assert backend._load() == (
+        None,
+        "the compiled kernels cannot be loaded: libgomp.so.1: cannot open shared object file",
+    )
+
+
 def test_wrong_values_are_refused() -> None:
     arguments: dict[str, Any] = {
         "kernel": 0, "threads": 1, "shape": (1, 1, 1, 1), "rows": (0, 1, 1, False), "weights": (0, 0, 0, 0),

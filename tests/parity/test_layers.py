@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from .helpers import CELLS, Case, check, check_equations
+from .helpers import CELLS, VARIANTS_AND_THREADS, Case, check, check_equations
 
 F32, F64 = torch.float32, torch.float64
 SIZES = (1, 3, 4, 15, 16, 17, 31, 33, 64, 100, 257)
@@ -56,13 +56,13 @@ def test_unbatched_and_without_state(cell: str, both: bool) -> None:
 
 @pytest.mark.parametrize("dtype", [F32, F64])
 @pytest.mark.parametrize("cell", CELLS)
-def test_layers_equal_the_equations(variant: str, cell: str, dtype: torch.dtype) -> None:
+def test_layers_equal_the_equations(every_variant: str, cell: str, dtype: torch.dtype) -> None:
     check_equations(Case(cell, num_layers=2, bidirectional=True, dtype=dtype))
     check_equations(Case(cell, T=7, B=6, lengths=RAGGED[-1], bidirectional=True, num_layers=2, dtype=dtype))
     check_equations(Case(cell, T=4, B=2, H=33, bias=False, batch_first=True, state=False, dtype=dtype))
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("variant", "threads"), VARIANTS_AND_THREADS, indirect=["variant"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_more_steps_than_one_block(variant: str, threaded: None, cell: str, threads: int) -> None:
     """Forward projects blocks of 64 input rows; backward computes its products every 256 rows."""
@@ -76,7 +76,7 @@ def test_more_steps_than_one_block(variant: str, threaded: None, cell: str, thre
     check(Case(cell, T=66, B=2, lengths=(66, 66), bidirectional=True))
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("variant", "threads"), VARIANTS_AND_THREADS, indirect=["variant"])
 def test_products_larger_than_one_block(variant: str, threaded: None, threads: int) -> None:
     """Products go by blocks of 256 steps, some 200 rows and 512 columns, and fewer in float64."""
     torch.set_num_threads(threads)

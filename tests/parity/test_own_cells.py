@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import pairs_of
 
 from ohlol import nn
 from ohlol.cells import CELLS
@@ -33,17 +34,14 @@ def check(name: str, **options: Any) -> None:
     check_layer(case, layer, tensors)
 
 
-@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("dtype", [pytest.param(F32, marks=pytest.mark.slow), F64])
 @pytest.mark.parametrize("name", OWN)
 def test_ragged_both_directions_and_two_layers(name: str, dtype: torch.dtype) -> None:
     check(name, T=5, B=4, lengths=(5, 1, 3, 3), bidirectional=True, num_layers=2, dtype=dtype)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("B", [1, 2, 7])
-@pytest.mark.parametrize("H", [1, 3, 17, 64, 100])
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize(("name", "H", "B", "dtype"), pairs_of(OWN, (1, 3, 17, 64, 100), (1, 2, 7), (F32, F64)))
 def test_sizes(variant: str, name: str, H: int, B: int, dtype: torch.dtype) -> None:
     if name == "layernorm_lstm":
         H = max(H, 8)  # a few numbers that are nearly equal, normalized, magnify roundings
@@ -55,8 +53,13 @@ def test_sizes(variant: str, name: str, H: int, B: int, dtype: torch.dtype) -> N
 @pytest.mark.parametrize("name", OWN)
 def test_lengths(name: str, T: int) -> None:
     check(name, T=T, B=7, H=20)
-    check(name, T=T, B=3, H=20, batch_first=True, bidirectional=True)
-    check(name, T=T, B=3, H=20, num_layers=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
+def test_batch_first_and_three_layers(name: str) -> None:
+    check(name, T=2, B=3, H=20, batch_first=True, bidirectional=True)
+    check(name, T=7, B=3, H=20, num_layers=3)
 
 
 @pytest.mark.slow

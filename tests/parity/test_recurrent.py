@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import pairs_of
 from peer_cells import PEER_CELLS, peer_layer
 from user_cells import KERNEL_CELLS, PlainGRU, PlainLSTM
 
@@ -13,7 +14,7 @@ from ohlol import nn
 from .recurrent_cases import RecurrentCase, check, check_layer
 from .tolerances import assert_same
 
-pytestmark = pytest.mark.slow  # about a thousand cells; tests/nn and tests/ops have the short form
+pytestmark = pytest.mark.slow  # hundreds of cells; tests/nn and tests/ops have the short form
 
 F32, F64 = torch.float32, torch.float64
 SIZES = (1, 3, 17, 64, 100, 257)
@@ -21,30 +22,25 @@ CELLS = tuple(KERNEL_CELLS)
 """The cells of the package torchrecurrent 0.2.5."""
 
 
-@pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("H", SIZES)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "H", "dtype"), pairs_of(CELLS, SIZES, (F32, F64)))
 def test_sizes(variant: str, cell: str, H: int, dtype: torch.dtype) -> None:
     check(RecurrentCase(cell, T=3, B=3, inputs=SIZES[-1 - SIZES.index(H)], H=H, dtype=dtype))
 
 
-@pytest.mark.parametrize("B", [1, 2, 7, 32])
-@pytest.mark.parametrize("T", [1, 2, 50])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "T", "B"), pairs_of(CELLS, (1, 2, 50), (1, 2, 7, 32)))
 def test_batches_and_lengths(cell: str, T: int, B: int) -> None:
     check(RecurrentCase(cell, T=T, B=B, inputs=6, H=20))
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "layers", "bidirectional"), pairs_of(CELLS, (1, 2, 3), (False, True)))
 def test_stacks(cell: str, layers: int, bidirectional: bool) -> None:
     check(RecurrentCase(cell, num_layers=layers, bidirectional=bidirectional))
 
 
-@pytest.mark.parametrize("lengths", [(5, 3, 3, 1), (1, 5, 2, 5, 4), (4,), (1, 1, 1)])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("cell", "bidirectional", "lengths"),
+    pairs_of(CELLS, (False, True), ((5, 3, 3, 1), (1, 5, 2, 5, 4), (4,), (1, 1, 1))),
+)
 def test_packed(cell: str, bidirectional: bool, lengths: tuple[int, ...]) -> None:
     check(RecurrentCase(cell, T=max(lengths), B=len(lengths), lengths=lengths, bidirectional=bidirectional))
 
@@ -96,12 +92,11 @@ def test_the_equations_of_torch_equal_the_built_in_layers(
         assert_same(name, cell.get_parameter(other).grad, built_in.get_parameter(name).grad, dtype)
 
 
-@pytest.mark.parametrize("dtype", [F32, F64])
 @pytest.mark.parametrize("name", PEER_CELLS)
-def test_peer_cells(name: str, dtype: torch.dtype) -> None:
+def test_peer_cells(name: str) -> None:
     torch.manual_seed(2)
     # Not 50 steps: some of these cells magnify roundings from step to step, beyond the table on some processors.
-    for H, T, B, lengths in ((17, 12, 3, ()), (20, 6, 7, (6, 4, 4, 2, 5, 1, 3))):
+    for dtype, H, T, B, lengths in ((F32, 17, 12, 3, ()), (F64, 20, 6, 7, (6, 4, 4, 2, 5, 1, 3))):
         layer = peer_layer(name, H, dtype)
         case = RecurrentCase("lstm", T=T, B=B, inputs=H, H=H, dtype=dtype, lengths=lengths)
         check_layer(case, layer, case.tensors(layer))

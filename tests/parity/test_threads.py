@@ -1,8 +1,12 @@
 """More threads than entries, more entries than threads, and concurrent callers: the results of one thread."""
 
 import multiprocessing
+import os
+import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy
@@ -10,6 +14,7 @@ import pytest
 import torch
 
 from ohlol import nn
+from ohlol.ops import backend
 
 from .helpers import CELLS, Case, check, outputs_and_gradients
 from .tolerances import RELATIVE, assert_same
@@ -62,6 +67,80 @@ def test_same_thread_count_same_bits(threaded: None) -> None:
         assert_same("one thread against three", one, three, torch.float32)
 
 
+SPLIT = (
+    Case("lstm", T=9, B=10, H=70, dtype=torch.float32),
+    Case("gru", T=7, B=2, inputs=40, H=200, dtype=torch.float32),
+    Case("rnn", T=40, B=3, inputs=9, H=300, num_layers=2, bidirectional=True, dtype=torch.float32),
+    Case("gru", T=8, B=6, lengths=(6, 1, 8, 3, 2, 1), bidirectional=True),
+    Case("lstm", T=5, B=2, H=140, lengths=(2, 5), bidirectional=True, num_layers=2),
+)
+"""Calls that split the batch, and calls that split the hidden units."""
+
+
+@pytest.mark.parametrize("case", SPLIT, ids=lambda case: f"{case.cell}-{case.B}")
+@pytest.mark.parametrize("parts", [2, 5])
+def test_the_bits_do_not_depend_on_the_threads_that_run_the_parts(threaded: None, case: Case, parts: int) -> None:
+    torch.set_num_threads(parts)
+    _, layer = case.layers()
+    tensors = case.tensors()
+    expected = outputs_and_gradients(case, layer, tensors)
+    for limit in (1, 2, 3):
+        backend.limit_threads(limit)
+        for one, other in zip(outputs_and_gradients(case, layer, tensors), expected, strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("case", SPLIT, ids=lambda case: f"{case.cell}-{case.B}")
+def test_the_caller_continues_without_a_thread_that_is_late(threaded: None, case: Case) -> None:
+    """With almost no patience most threads leave at their first barriers; the caller runs their parts."""
+    torch.set_num_threads(5)
+    _, layer = case.layers()
+    tensors = case.tensors()
+    expected = outputs_and_gradients(case, layer, tensors)
+    with _patience(1):
+        for _ in range(20):
+            for one, other in zip(outputs_and_gradients(case, layer, tensors), expected, strict=True):
+                assert torch.equal(one, other)
+
+
+def test_threads_that_wait_for_each_other_are_not_used(threaded: None) -> None:
+    """Two threads on one processor: a call takes longer than on one thread, and the following ones run on one."""
+    torch.set_num_threads(2)
+    case = Case("gru", T=300, B=1, inputs=64, H=130, dtype=torch.float32)
+    _, layer = case.layers()
+    tensors = case.tensors()
+    expected = outputs_and_gradients(case, layer, tensors)  # starts the threads
+    with _one_processor():
+        end = time.monotonic() + 20
+        while not backend.is_contended() and time.monotonic() < end:
+            for one, other in zip(outputs_and_gradients(case, layer, tensors), expected, strict=True):
+                assert torch.equal(one, other)
+        assert backend.is_contended()
+
+
+@contextmanager
+def _one_processor() -> Generator[None]:
+    """All threads of this process on one processor."""
+    before = os.sched_getaffinity(0)
+    _set_affinity({min(before)})
+    yield
+    _set_affinity(before)
+
+
+def _set_affinity(processors: set[int]) -> None:
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(ProcessLookupError):  # it has ended
+            os.sched_setaffinity(int(thread), processors)
+
+
+@contextmanager
+def _patience(nanoseconds: int) -> Generator[None]:
+    assert backend.KERNEL is not None
+    backend.KERNEL.set_patience(nanoseconds)
+    yield
+    backend.KERNEL.set_patience(0)
+
+
 def test_the_kernel_is_used() -> None:
     assert nn.explain_backend(nn.RNN(2, 3), torch.ones(4, 1, 2)).startswith("kernel")
 
@@ -86,6 +165,29 @@ def test_a_forked_process_runs_the_operations_of_torch() -> None:
     expected = _predict(layer, x)
     run_forked(_compare_predictions, layer, x, expected)
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("forks", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_many_forks_end(forks: int) -> None:
+    """Also while the idle team exists, which keeps the threads of OpenMP from spinning, and while it ends."""
+    torch.set_num_threads(2)
+    layer, x = nn.GRU(64, 64), torch.randn(20, 8, 64)
+    expected = _run(layer, x)
+    for number in range(forks):
+        if number == forks // 2:
+            backend.limit_threads(1)  # a call of two parts on one thread starts the idle team
+        _run(layer, x)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.alarm(60)
+                _compare(layer, x, expected)
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+    backend.force_threads(False)
 
 
 def run_forked(check: Callable[..., None], *arguments: Any) -> None:

@@ -58,6 +58,7 @@ PREDICT = "/v1/models/hello/predict"
 HELLO = format_post(PREDICT, b'{"inputs": "hello"}', connection="close")
 
 
+@pytest.mark.slow
 def test_a_body_of_a_gigabyte_is_refused_quickly(small_server: ServerProcess) -> None:
     """Declared, or in chunks: refused within a second of processor time, and not kept in memory."""
     before, used = small_server.memory(), small_server.cpu_seconds()
@@ -184,6 +185,7 @@ def test_nothing_is_held_for_clients_that_leave(small_server: ServerProcess) -> 
         assert client.post(PREDICT, json={"inputs": "hello"}).status_code == 200
 
 
+@pytest.mark.slow
 def test_client_that_reads_nothing_is_closed(runs: dict[str, Path]) -> None:
     """Also with a response that is generated as it is sent."""
     with serve_in_thread(runs["text"], write_seconds=0.5, max_generated=1 << 20) as url, socket.socket() as connection:
@@ -236,6 +238,7 @@ def test_invalid_websocket_frames_end_the_connection(small_server: ServerProcess
     assert answer[:13] in (b"", b"HTTP/1.1 101 ")
 
 
+@pytest.mark.slow
 def test_websocket_client_that_reads_nothing_is_closed(runs: dict[str, Path]) -> None:
     """Also where its session has ended, and only its data are left to send."""
     message = json.dumps({"read": ["h"] * 10_000, "n_best": 4}).encode()
@@ -289,6 +292,7 @@ async def send_slowly(
     return time.monotonic() - start, answer
 
 
+@pytest.mark.slow
 def test_slow_heads_do_not_delay_other_clients(small_server: ServerProcess) -> None:
     """One byte a second holds a connection for ten seconds at most, and does not slow down other clients."""
 
@@ -409,6 +413,7 @@ def test_ambiguous_headers_get_the_expected_status(small_server: ServerProcess, 
     assert answer.split(b" ")[1] == status
 
 
+@pytest.mark.slow
 def test_second_signal_does_not_wait_for_requests(runs: dict[str, Path]) -> None:
     with ServerProcess([str(runs["text"])], ["--max-length", "1000000"]) as server, connect(server.url) as connection:
         connection.sendall(format_post("/v1/models/text/generate", b'{"length": 1000000, "seed": 1}'))
@@ -526,6 +531,7 @@ def test_frames_are_split_at_their_ends(size: int) -> None:
     assert counts == [0, 0, 0, 1, 0]
 
 
+@pytest.mark.slow
 def test_client_that_pings_and_reads_nothing(runs: dict[str, Path]) -> None:
     """Its pongs are not collected in memory: nothing is read from it until it has taken them."""
     with ServerProcess([str(runs["hello"])]) as server, socket.socket() as connection:

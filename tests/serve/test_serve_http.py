@@ -476,6 +476,7 @@ def test_insecure_settings_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
         Limits(batch_size=0)
 
 
+@pytest.mark.slow
 def test_full_queue_returns_retry_after(runs: dict[str, Path]) -> None:
     flags = ["--max-queue", "4", "--batch-size", "1", "--max-length", "4000"]
     with ServerProcess([str(runs["upper"])], flags) as server:
@@ -502,6 +503,7 @@ def test_full_queue_returns_retry_after(runs: dict[str, Path]) -> None:
             assert len(content["predictions"]) == 2
 
 
+@pytest.mark.slow
 def test_model_is_replaced_without_dropping_a_request(runs: dict[str, Path], tmp_path: Path) -> None:
     run = tmp_path / "word"
     ohlol.fit([("ab", "xx")], epochs=60, out=run)
@@ -547,6 +549,7 @@ def test_model_is_replaced_without_dropping_a_request(runs: dict[str, Path], tmp
     assert server.err == f"ohlol: word has changed: {ohlol.load(run).identity[:12]}\n"
 
 
+@pytest.mark.slow
 def test_signal_to_reload_is_handled_once_the_address_is_printed(runs: dict[str, Path], tmp_path: Path) -> None:
     """A run that cannot be read is reported, and the server keeps its model."""
     run = tmp_path / "word"
@@ -564,6 +567,7 @@ def test_signal_to_reload_is_handled_once_the_address_is_printed(runs: dict[str,
     assert "vocab.json" in second
 
 
+@pytest.mark.slow
 def test_running_requests_are_completed_when_the_server_stops(runs: dict[str, Path]) -> None:
     with ServerProcess([str(runs["text"])], ["--max-length", "1000000"]) as server:
         with server.client() as client:

@@ -92,6 +92,7 @@ def test_labels_are_shown_while_typing(browser: Any, server: ServerProcess, mode
         assert sockets == [f"{server.socket_url}/v1/models/names/stream"]  # the first came before the handler
 
 
+@pytest.mark.slow
 def test_lost_connection_is_opened_again(browser: Any, runs: dict[str, Path]) -> None:
     with ServerProcess([str(runs["hello"])]) as first:
         shown = open_page(browser, first)
@@ -105,6 +106,7 @@ def test_lost_connection_is_opened_again(browser: Any, runs: dict[str, Path]) ->
         shown.page.close()
 
 
+@pytest.mark.slow
 def test_restarted_server_with_other_models(browser: Any, runs: dict[str, Path]) -> None:
     """The input stays while its model does; without it the first of the new models is selected."""
     with ServerProcess([str(runs["hello"]), str(runs["upper"])]) as first:
@@ -338,6 +340,7 @@ def assert_fits(shown: Shown) -> None:
     assert "NaN" not in body
 
 
+@pytest.mark.slow
 def test_page_asks_for_the_key(browser: Any, runs: dict[str, Path]) -> None:
     with ServerProcess([str(runs["hello"])], environment={"OHLOL_API_KEY": KEY}) as server:
         shown = open_page(browser, server)
@@ -355,6 +358,7 @@ def test_page_asks_for_the_key(browser: Any, runs: dict[str, Path]) -> None:
         shown.page.close()
 
 
+@pytest.mark.slow
 def test_symbols_are_not_executed(browser: Any, tmp_path: Path) -> None:
     """A model whose symbols and labels are markup and scripts."""
     run = tmp_path / "bad"

@@ -199,6 +199,7 @@ def test_idle_session_is_closed_with_its_token(runs: dict[str, Path]) -> None:
         run_session(url, "hello", again)
 
 
+@pytest.mark.slow
 def test_tokens_outlive_a_killed_and_a_stopped_server(runs: dict[str, Path]) -> None:
     environment = {"OHLOL_API_KEY": KEY}
     options: Any = {"additional_headers": {"authorization": f"Bearer {KEY}"}}
@@ -261,6 +262,7 @@ def test_sessions_of_clients_that_left_end(server: ServerProcess) -> None:
     run_in_thread(run())
 
 
+@pytest.mark.slow
 def test_text_that_is_not_utf8_is_one_warning(runs: dict[str, Path]) -> None:
     with ServerProcess([str(runs["hello"])]) as server:
 

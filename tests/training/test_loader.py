@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import ohlol
-from ohlol.data.batches import Buckets
+from ohlol.data.batches import ORIGINS, Buckets, choose_origins
 from ohlol.data.codec import Codec
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep
-from ohlol.data.panel_dataset import ORIGINS, choose_origins, encode_panel_parts
+from ohlol.data.panel_dataset import encode_panel_parts
 from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
@@ -24,25 +24,35 @@ def load(horizon: int, epoch: int = 0):
     settings, _ = TASKS["forecast"].defaults("char")
     model = SequenceModel(settings, Sizes(codec.inputs, codec.outputs, numeric=True, base=codec.outputs)).eval()
     loader = BatchLoader(
-        Buckets(train, 2, (0, epoch)), Codec.of_panel("forecast", codec), None, (0, epoch), torch.device("cpu")
+        Buckets(train, 2, (0, epoch), horizon=horizon),
+        Codec.of_panel("forecast", codec),
+        None,
+        (0, epoch),
+        torch.device("cpu"),
     )
     return loader[0], model
 
 
 def test_a_short_horizon_is_forecast_from_every_step_that_has_a_target():
     current, _ = load(ORIGINS)
-    steps = current.packed.predicted.numpy()
-    assert np.array_equal(steps, np.flatnonzero(np.isfinite(current.batch.targets).any(axis=1)))
-    assert 0 < len(steps) < len(current.packed.inputs)  # the first rows of a series are read alone
+    assert current.batch.targets.shape == (len(current.packed.predicted), ORIGINS)
+    assert np.isfinite(current.batch.targets).any(axis=1).all()
+    assert 0 < len(current.packed.predicted) < len(current.packed.inputs)  # the first rows of a series are read alone
 
 
 def test_of_rows_without_any_target_some_are_chosen():
-    batch_sizes, targets = np.array([2, 2, 1]), np.full((5, 3), np.nan)
-    assert choose_origins(targets, batch_sizes, 3).tolist() == [0, 1, 2, 3, 4]
-    targets[3, 1] = 7.0
-    assert choose_origins(targets, batch_sizes, 3).tolist() == [3]
-    assert choose_origins(targets, batch_sizes, 2 * ORIGINS, first=1).tolist() == [3]
-    assert choose_origins(targets, batch_sizes, 2 * ORIGINS).tolist() == [0, 1, 4]  # none of these steps has one
+    batch_sizes, targets, positions = np.array([2, 2, 1]), np.full((5, 3), np.nan), np.array([4, 2, 0, 1, 3])
+
+    def choose(horizon: int, first: int = 0):
+        steps, values = choose_origins(targets, positions, batch_sizes, horizon, first)
+        assert np.array_equal(values, targets[positions[steps]], equal_nan=True)
+        return steps.tolist()
+
+    assert choose(3) == [0, 1, 2, 3, 4]
+    targets[1, 1] = 7.0  # step 3
+    assert choose(3) == [3]
+    assert choose(2 * ORIGINS, first=1) == [3]
+    assert choose(2 * ORIGINS) == [0, 1, 4]  # none of these steps has one
 
 
 def test_a_long_horizon_is_forecast_from_one_step_in_several():
@@ -50,7 +60,7 @@ def test_a_long_horizon_is_forecast_from_one_step_in_several():
     steps = current.packed.predicted
     assert steps is not None
     assert len(steps) == pytest.approx(len(current.packed.inputs) / 4, rel=0.1)
-    assert np.array_equal(current.targets.numpy(), current.batch.targets[steps.numpy()], equal_nan=True)
+    assert len(current.targets) == len(steps)
     whole, _ = model(current.packed._replace(predicted=None))
     chosen, _ = model(current.packed)
     assert torch.allclose(chosen, whole[steps], atol=1e-6)

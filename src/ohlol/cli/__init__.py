@@ -17,12 +17,13 @@ from typer.exceptions import TyperException
 from ohlol.utils.translation import translate, use_language
 
 from ohlol.cli import train, evaluate, backtest, predict, generate, tune  # isort: skip
-from ohlol.cli import data, shapes, explain, plot, prove, review  # isort: skip
+from ohlol.cli import data, shapes, explain, plot, playground, prove, review  # isort: skip
 from ohlol.cli import encode, export, import_run, serve, bench, doctor  # isort: skip
 from ohlol.cli.app import Output, app, discard_output
 from ohlol.cli.flags import name_flags
 from ohlol.cli.help import find_command, find_language, translate_usage_error
 from ohlol.cli.train import join_pairs
+from ohlol.utils import processors
 from ohlol.utils.errors import InputError, InputWarning, shorten_message
 from ohlol.utils.terminal import print_message
 
@@ -39,6 +40,7 @@ __all__ = [
     "generate",
     "import_run",
     "main",
+    "playground",
     "plot",
     "predict",
     "prove",
@@ -53,6 +55,7 @@ __all__ = [
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     arguments = join_pairs(sys.argv[1:] if arguments is None else arguments)
+    processors.set_default_threads()
     with use_language(find_language(arguments)):
         status = _run(arguments)
     sys.exit(status if isinstance(status, int) else 0)

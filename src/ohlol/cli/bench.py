@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +35,7 @@ def bench(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     seconds: Annotated[float, typer.Option(help="Time to measure each row.", min=0.0)] = 1.0,
+    save: Annotated[Path | None, typer.Option(help="Keep the result in a file, as JSON.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare layers with those of torch.nn, and cells with a loop: first their results, then their speed."""
@@ -41,25 +43,36 @@ def bench(
     from rich.table import Table
 
     from ohlol.nn import benchmark
+    from ohlol.nn.roofline import measure_limits
+    from ohlol.utils.files import write_json
 
     if dtype not in DTYPES:
         raise InputError("`dtype` is {dtype!r}; it must be one of {dtypes}", dtype=dtype, dtypes=", ".join(DTYPES))
+    if save is not None and not save.parent.is_dir():
+        raise InputError(
+            "`save` is {save}, and {folder} is not a directory; create it first", save=save, folder=save.parent
+        )
     import torch
 
+    limits = measure_limits(getattr(torch, dtype))
     rows = benchmark.run(
         tuple(cell or ()),
         tuple(benchmark.Size(*_parse_size(text)) for text in sizes) if sizes else benchmark.SIZES,
         (False, True) if grad is None else (grad,),
         dtype=getattr(torch, dtype),
         seconds=seconds,
+        limits=limits,
     )
+    plain = [{**asdict(row), "ratio": row.ratio} for row in rows]
+    if save is not None:
+        write_json(save, {"machine": _describe_machine(), "limits": limits.to_json(), "rows": plain})
     if as_json:
-        print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows], indent=2))
+        print(json.dumps(plain, indent=2))
         return
     table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in ("T,B,I,H", "", translate("cell")):
         table.add_column(heading, no_wrap=True)
-    for heading in (translate("torch, ms"), translate("ohlol, ms"), translate("speedup"), "vs\ntorch.mm"):
+    for heading in (translate("torch,\nms"), translate("ohlol,\nms"), translate("speedup"), "vs\nmm", "of\nroofline"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(translate("backend"))
     for row in rows:
@@ -73,6 +86,7 @@ def bench(
             f"{1e3 * row.ours:.3g}",
             f"{row.ratio:.2f}x",
             "" if row.peak_share is None else f"{100 * row.peak_share:.0f} %",
+            "" if row.roofline_share is None else f"{100 * row.roofline_share:.0f} %",
             row.backend.split(" ")[0].rstrip(":"),
         )
     console().print(table)
@@ -102,10 +116,34 @@ def bench(
             )
         )
     print(
+        translate("vs mm: operations per second of ohlol, relative to one large torch.mm; more than 100 % is possible")
+    )
+    print(
         translate(
-            "vs torch.mm: operations per second of ohlol, relative to one large torch.mm; more than 100 % is possible"
+            "of roofline: the least time for the multiply-adds, or for the data from memory, relative to the time "
+            "of ohlol"
         )
     )
+    print(
+        translate(
+            "this machine, threads: {threads}, Gflop/s in {dtype}: multiply-adds ({variant}) {peak:,.0f}, torch.mm "
+            "{matmul:,.0f}; memory {bandwidth:,.1f} GB/s",
+            threads=limits.threads,
+            dtype=limits.dtype,
+            variant=limits.variant,
+            peak=1e-9 * limits.peak,
+            matmul=1e-9 * limits.matmul,
+            bandwidth=1e-9 * limits.bandwidth,
+        )
+    )
+
+
+def _describe_machine() -> dict[str, Any]:
+    from ohlol import ops
+    from ohlol.utils import environment
+
+    machine = environment.describe_machine(kernels=ops.implementation()).to_json()
+    return {key: value for key, value in machine.items() if key not in ("memory", "disk", "writable")}
 
 
 def _describe(size: Any) -> str:

@@ -113,6 +113,24 @@ def run_self_test() -> list[Check]:
     return checks
 
 
+def describe_processors(machine: "Machine") -> str:
+    """Instructions, cores, quota and threads, and whether other processes use the cores."""
+    processors = translate(
+        "{processor}, {cores} cores, {threads} threads in use",
+        processor=machine.processor,
+        cores=machine.cores,
+        threads=machine.threads,
+    )
+    if machine.quota is not None:
+        processors += translate(", quota of {quota:g} cores", quota=machine.quota)
+    if machine.load is not None:
+        usable = machine.cores if machine.quota is None else min(machine.cores, machine.quota)
+        processors += translate(", load {load:.1f}", load=machine.load)
+        if machine.load >= usable:
+            processors += translate(": other processes use the cores")
+    return processors
+
+
 def _print(machine: "Machine", reproducible: str, checks: list[Check]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -124,15 +142,7 @@ def _print(machine: "Machine", reproducible: str, checks: list[Check]) -> None:
     rows = [
         ("ohlol", f"{machine.ohlol}, Python {machine.python}, {machine.system}"),
         (translate("packages"), packages),
-        (
-            translate("processor"),
-            translate(
-                "{processor}, {cores} cores, {threads} threads in use",
-                processor=machine.processor,
-                cores=machine.cores,
-                threads=machine.threads,
-            ),
-        ),
+        (translate("processor"), describe_processors(machine)),
         (translate("devices"), ", ".join(["cpu", *machine.devices])),
         (translate("memory"), translate("{memory:,.1f} GiB free", memory=machine.memory / 2**30)),
         (

@@ -10,7 +10,7 @@ from ohlol.cli.app import INSPECT, Cell, Json, Run, app, console, ignore_closed_
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
-from ohlol.utils.translation import choose_language, message_id
+from ohlol.utils.translation import choose_language, message_id, translate
 
 if TYPE_CHECKING:
     from ohlol.data.readers.labelled import LabelledSeries
@@ -80,7 +80,7 @@ def explain(
         from ohlol.display import figures
 
         figures.save_figure(figures.draw_trace(traced, lang=language, saliency=saliency), png)
-        print_message(f"written: {png}")
+        print_message(translate("written: {path}", path=png))
     elif html is not None:
         max_frames = page.max_frames(traced, saliency)
         frames = history.trace_epochs(model, text, target=target, max_frames=max_frames) if epoch is None else ()
@@ -148,4 +148,4 @@ def _write_text(path: Path, text: str) -> None:
     from ohlol.utils.files import write_output
 
     write_output(path, text.encode("utf-8"))
-    print_message(f"written: {path}")
+    print_message(translate("written: {path}", path=path))

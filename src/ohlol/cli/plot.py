@@ -8,7 +8,7 @@ import typer
 from ohlol.cli.app import INSPECT, app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_message
-from ohlol.utils.translation import choose_language
+from ohlol.utils.translation import choose_language, translate
 
 
 @app.command(rich_help_panel=INSPECT)
@@ -43,7 +43,7 @@ def plot(
         from ohlol.display import figures
 
         figures.save_figure(figures.draw_curves(panels, lang=language), out)
-        print_message(f"written: {out}")
+        print_message(translate("written: {path}", path=out))
         return
     with ignore_closed_pipe():
         curves_text.curves_to_text(panels, console(), lang=language)
@@ -61,7 +61,7 @@ def _plot_study(study: Path, storage: str | None, out: Path | None, lang: str) -
         from ohlol.tuning.figures import draw_study
 
         save_figure(draw_study(summary, lang=lang), out)
-        print_message(f"written: {out}")
+        print_message(translate("written: {path}", path=out))
         return
     with ignore_closed_pipe():
         summary_text.summary_to_text(summary, console(), lang=lang)

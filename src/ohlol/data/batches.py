@@ -20,6 +20,8 @@ SORT_POOL_BATCHES = 64
 """Batches that are sorted by length together: more of them have more equal lengths, fewer a more random order."""
 SHUFFLE_BLOCK = 1 << 10
 """Sequences in a block, which stay together when the blocks of a corpus are shuffled."""
+ORIGINS = 12
+"""Rows from which a horizon is forecast in training and validation, in as many rows as the horizon has, at least."""
 SHUFFLE_WINDOW = 1 << 20
 """Sequences in a shuffle window, some of the shuffled blocks; its sequences are then shuffled one by one."""
 
@@ -105,7 +107,9 @@ class Batch:
     rows: NDArray[np.int64]
     """(B,): the indices of the sequences in the data set."""
     targets: NDArray[Any] | None = None
-    """(S,), (S, F), (B,) or, where a target is a set of K labels, (B, K + 1)."""
+    """(S,), (S, F), (B,) or, where a target is a set of K labels, (B, K + 1); (N, F) of the steps `predicted`."""
+    predicted: NDArray[np.int64] | None = None
+    """The steps that have a prediction, (N,); None for all."""
     word_chars: WordCharBatch | None = None
     bigrams: NDArray[np.int64] | None = None
     """(S, 2)."""
@@ -172,8 +176,18 @@ SINGLE_SHARE: Share = (0, 1)
 """The share of a process that trains alone: every sequence."""
 
 
-def gather(data: Dataset, rows: NDArray[np.int64], share: Share = SINGLE_SHARE) -> Batch:
-    """Pack sequences, longest first; ties keep their order. Each of n processes gets every n-th sequence."""
+def gather(
+    data: Dataset, rows: NDArray[np.int64], share: Share = SINGLE_SHARE, *, horizon: int = 0, first: int = 0
+) -> Batch:
+    """Pack sequences, longest first; ties keep their order. Each of n processes gets every n-th sequence.
+
+    Args:
+        data: the sequences.
+        rows: the indices of those that are packed.
+        share: the rank of this process, and how many there are.
+        horizon: of the targets, where only the steps of `choose_origins` are predicted; 0 for all steps.
+        first: as there.
+    """
     starts, lengths = data.inputs.bounds(rows)
     order = np.argsort(-lengths, kind="stable")
     rows = rows[order]
@@ -181,9 +195,34 @@ def gather(data: Dataset, rows: NDArray[np.int64], share: Share = SINGLE_SHARE) 
     batch = Batch(positions, batch_sizes, rows, total=len(positions))
     batch = _shared(batch, share)
     targets = None
-    if data.targets is not None:
+    if data.targets is not None and horizon:
+        steps, targets = choose_origins(data.targets, batch.inputs, batch.batch_sizes, horizon, first)
+        batch = replace(batch, predicted=steps, is_filler=batch.is_filler or not np.isfinite(targets).any())
+    elif data.targets is not None:
         targets = data.targets[batch.rows if data.per_sequence else batch.inputs]
     return _filled(data, batch, targets)
+
+
+def choose_origins(
+    targets: Values, positions: NDArray[np.int64], batch_sizes: NDArray[np.int64], horizon: int, first: int = 0
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """The steps of a packed batch from which a horizon is forecast, (N,), and their targets, (N, F*h).
+
+    They are those that have a target. The targets of neighbouring steps of a long horizon are nearly the same, so that
+    one in several says as much in less time.
+
+    Args:
+        targets: of all steps of the data, NaN where one is missing.
+        positions: of the steps of the batch in the data, (S,).
+        batch_sizes: (T,).
+        horizon: h.
+        first: the first step that is chosen where they are chosen at a distance; a distance more is the same.
+    """
+    distance = min(max(1, horizon // ORIGINS), len(batch_sizes))
+    chosen = np.flatnonzero(np.repeat(np.arange(len(batch_sizes)) % distance == first % distance, batch_sizes))
+    values = targets[positions[chosen]]
+    has_target = np.isfinite(values).any(axis=1)
+    return (chosen[has_target], values[has_target]) if has_target.any() else (chosen, values)
 
 
 def time_chunks(data: Dataset, rows: NDArray[np.int64], length: int) -> Iterator[Batch]:
@@ -265,6 +304,8 @@ class Buckets:
     block: int = SHUFFLE_BLOCK
     shuffle_window: int = SHUFFLE_WINDOW
     """A multiple of `block`."""
+    horizon: int = 0
+    """Of the targets, where only some steps are predicted: other ones in each batch, with a seed."""
 
     def __post_init__(self) -> None:
         blocks = np.arange(len(self.data) // self.block)
@@ -285,7 +326,10 @@ class Buckets:
         if cached != window:
             chunks = self._chunks(window)
             object.__setattr__(self, "_window", (window, chunks))
-        return gather(self.data, chunks[number], self.share)
+        first = 0
+        if self.horizon and self.seed is not None:
+            first = int(np.random.default_rng((*self.seed, index, ORIGIN_SEED)).integers(self.horizon))
+        return gather(self.data, chunks[number], self.share, horizon=self.horizon, first=first)
 
     def _rows(self, window: int) -> NDArray[np.int64]:
         """The sequences of a window, in the order of the corpus; those that fill no block are in the last window."""
@@ -314,6 +358,8 @@ class Buckets:
         return [chunks[i] for i in rng.permutation(len(chunks))]
 
 
+ORIGIN_SEED = 2
+"""The last part of the seed that chooses the steps that are predicted; that of `BatchLoader` is 1."""
 BLOCK_SHUFFLE_SEED = 1 << 31
 """The last part of the seed that shuffles the blocks; for the sequences of a window it is the number of the window,
 which is smaller."""

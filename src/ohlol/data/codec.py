@@ -242,6 +242,11 @@ class Codec:
             raise ValueError("the labels are not those of BIOES with the types of the files")
         return replace(self, file_labels=file_labels, scheme=scheme)
 
+    @property
+    def horizon(self) -> int:
+        """Steps that are forecast from each row of a panel; 0 for other data."""
+        return 0 if self.panel is None else self.panel.horizon
+
     @staticmethod
     def of_panel(task: str, panel: PanelCodec) -> "Codec":
         """The codec of a panel."""

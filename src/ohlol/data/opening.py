@@ -1,13 +1,14 @@
 """Data files as streams of UTF-8 bytes: decompressed by the ending of the name, and decoded from their encoding.
 
 Whoever reads a file sees the same bytes, whether the file is compressed or not and whatever its encoding. Offsets in a
-file, such as those of a `FileRange`, are offsets in these bytes.
+file, such as those of a `FileRange`, are offsets in these bytes. An array in a file of JSON is read as lines of JSON.
 """
 
 import bz2
 import codecs
 import gzip
 import io
+import json
 import lzma
 import os
 import re
@@ -47,6 +48,10 @@ HALF_WIDTH = re.compile("[\uff61-\uff9f]{2}")
 """Katakana of half the width, which Shift JIS makes of bytes of other encodings and which texts hardly hold."""
 SAMPLE = 1 << 16
 """Bytes from which an encoding is guessed."""
+ARRAY_SUFFIX = ".json"
+"""The ending of files that may hold one array, each element of which is read as a line."""
+SPACE = re.compile(r"[ \t\r\n]*")
+"""White space between the elements of JSON."""
 SHOWN = 40
 """Characters of a line that a message shows in an encoding that is guessed."""
 TIE = 0.02
@@ -103,7 +108,8 @@ def open_utf8(path: str | Path, encoding: str | None = None) -> BinaryIO:
     if compression_of(path) is None and encoding is None:
         handle = _open_bytes(path)
         peek = getattr(handle, "peek", None)
-        if peek is None or _encoding_of_mark(peek(4)) is None:
+        start = b"" if peek is None else peek(4)
+        if _encoding_of_mark(start) is None and not _is_array(path, start):
             return handle
         if str(path) != STDIN:
             handle.close()
@@ -171,10 +177,64 @@ def _convert(path: str | Path, encoding: str | None) -> Iterator[bytes]:
     marked = _encoding_of_mark(start)
     if encoding is None or marked is not None:
         encoding = marked
-    if encoding is None:
-        return chain([start], blocks)
-    _check_not_utf8(start, encoding, name_of(path))
-    return _decode(chain([start], blocks), encoding, name_of(path))
+    blocks = chain([start], blocks)
+    if encoding is not None:
+        _check_not_utf8(start, encoding, name_of(path))
+        blocks = _decode(blocks, encoding, name_of(path))
+        start = next(blocks, b"")
+        blocks = chain([start], blocks)
+    return iter([array_lines(b"".join(blocks), name_of(path))]) if _is_array(path, start) else blocks
+
+
+def _is_array(path: str | Path, start: bytes) -> bool:
+    """Whether a file may hold one array of JSON, by its name and its start."""
+    if without_compression(path).suffix.lower() != ARRAY_SUFFIX:
+        return False
+    return start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+
+
+def array_lines(raw: bytes, file: str) -> bytes:
+    """The elements of an array of JSON as lines; the same bytes where they are more than one array, or not UTF-8.
+
+    An element is on the line on which it begins, or on the next one that is free where several begin on one.
+
+    Raises:
+        InputError: the array is not JSON, or has no end.
+
+    >>> array_lines(b'[{"a": 1}, {"a":\\n 2}]', "a.json")
+    b'{"a": 1}\\n{"a":  2}\\n'
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw  # a reader says where
+    decoder, lines, written = json.JSONDecoder(), list[str](), 0
+    at, counted, line = text.index("[") + 1, 0, 0
+    try:
+        while True:
+            at = SPACE.match(text, at).end()  # pyright: ignore[reportOptionalMemberAccess] - it matches nothing, too
+            if not lines and text.startswith("]", at):
+                break
+            end = decoder.raw_decode(text, at)[1]
+            line, counted = line + text.count("\n", counted, at), at
+            lines.append("\n" * (line - written) + re.sub(r"[\r\n]", " ", text[at:end]) + "\n")
+            written = max(line, written) + 1
+            at = SPACE.match(text, end).end()  # pyright: ignore[reportOptionalMemberAccess]
+            if text.startswith("]", at):
+                break
+            if not text.startswith(",", at):
+                ended = at == len(text)
+                why = translate("the array has no end") if ended else translate("a comma is missing")
+                raise json.JSONDecodeError(why, text, at)
+            at += 1
+    except json.JSONDecodeError as error:
+        raise InputError(
+            "{file}:{line}: not JSON ({why}), in an array of objects", file=file, line=error.lineno, why=error.msg
+        ) from None
+    except (ValueError, RecursionError):
+        why = translate("a value out of bounds")
+        raise InputError("{file}: not JSON ({why}), in an array of objects", file=file, why=why) from None
+    return raw if text[at + 1 :].strip() else "".join(lines).encode()
 
 
 def _read(path: str | Path) -> Iterator[bytes]:

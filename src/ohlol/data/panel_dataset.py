@@ -5,7 +5,6 @@ on, so that the weights are chosen by their error over the whole horizon. Nothin
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,6 @@ from ohlol.data.panel_codec import Origins, PanelCodec
 
 LARGEST_SHARE = 3
 """At most a third of a series is set apart."""
-ORIGINS = 12
-"""Rows from which a horizon is forecast in training and validation, in as many rows as the horizon has, at least."""
 HORIZONS = 2
 """Horizons of a short series that are set apart, at least, so that every step is measured several times."""
 
@@ -57,26 +54,6 @@ def encode_panel(codec: PanelCodec, panel: Panel) -> Dataset:
         T = len(series.values)
         parts.append(_select(codec.encode(series), codec, slice(0, max(T - 1, 1)), min(codec.season, T // 3), T))
     return _dataset(parts)
-
-
-def choose_origins(
-    targets: NDArray[np.floating[Any]], batch_sizes: NDArray[np.int64], horizon: int, first: int = 0
-) -> NDArray[np.int64]:
-    """The rows of a packed batch from which its targets are forecast: those that have one.
-
-    The targets of neighbouring steps of a long horizon are nearly the same, so that one in several says as much in less
-    time.
-
-    Args:
-        targets: (S, F*h), NaN where one is missing.
-        batch_sizes: (T,).
-        horizon: h.
-        first: the first step that is chosen where they are chosen at a distance; a distance more is the same.
-    """
-    distance = min(max(1, horizon // ORIGINS), len(batch_sizes))
-    is_chosen = np.repeat(np.arange(len(batch_sizes)) % distance == first % distance, batch_sizes)
-    has_target = np.isfinite(targets).any(axis=1)
-    return np.flatnonzero(is_chosen & has_target if (is_chosen & has_target).any() else is_chosen)
 
 
 def _held_out(length: int, season: int, horizon: int, fraction: float) -> int:

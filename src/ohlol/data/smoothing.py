@@ -17,6 +17,7 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -204,7 +205,8 @@ def _initial_states(values: Floats, season: int, models: Models) -> tuple[Floats
         trend = np.convolve(filled[:n], window / season, mode="valid")
         detrended = filled[half : half + len(trend)] - trend
         phase = (np.arange(len(trend)) + half) % season
-        pattern = np.array([detrended[phase == i].mean() if (phase == i).any() else 0.0 for i in range(season)])
+        counts = np.bincount(phase, minlength=season)
+        pattern = np.bincount(phase, detrended, minlength=season) / np.maximum(counts, 1)
         pattern -= pattern.mean()
     width = min(len(filled), max(10, 2 * season))
     start = filled[:width] - pattern[np.arange(width) % season]
@@ -218,10 +220,8 @@ def _initial_states(values: Floats, season: int, models: Models) -> tuple[Floats
 
 def _squared_error(forecasts: Floats, values: Floats, rows: int, start: int) -> float:
     """The mean squared error of the forecasts of rows from `start` on, over all steps."""
-    total, count = 0.0, 0
-    first = min(rows // 2, start)
-    for step in range(forecasts.shape[1]):
-        errors = values[first + step + 1 : rows] - forecasts[first : max(rows - step - 1, first), step]
-        known = errors[np.isfinite(errors)]
-        total, count = total + float((known**2).sum()), count + len(known)
-    return total / count if count else np.nan
+    first, horizon = min(rows // 2, start), forecasts.shape[1]
+    padded = np.concatenate([values[first + 1 : rows], np.full(horizon, np.nan)])
+    errors = sliding_window_view(padded, horizon) - forecasts[first:rows]
+    known = errors[np.isfinite(errors)]
+    return float(np.mean(known**2)) if len(known) else np.nan

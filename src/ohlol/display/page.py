@@ -78,7 +78,7 @@ def fill_placeholders(template: str, values: dict[str, str]) -> str:
 
 
 def _read_with_files(template: str) -> str:
-    return re.sub(r"__([a-z]+\.(?:css|js|html))__", lambda name: _read(name[1]), _read(template))
+    return re.sub(r"__([a-z]+(?:_[a-z]+)*\.(?:css|js|html))__", lambda name: _read(name[1]), _read(template))
 
 
 def _read(name: str) -> str:

@@ -3,7 +3,6 @@
 Shapes: T steps of the longest sequence of a batch.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from ohlol.data.batches import SINGLE_SHARE, Batch, Buckets, ContiguousBatches, Dataset, Share, time_chunks
 from ohlol.data.codec import Codec
-from ohlol.data.panel_dataset import choose_origins
 from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
@@ -71,11 +69,6 @@ def evaluate(
             if history is not None and not model.settings.bidirectional:
                 state = read_history(model, history, batch.rows, processes.device)
             packed = PackedInputs.of(batch, processes.device)
-            if codec.panel is not None:
-                assert batch.targets is not None
-                steps = choose_origins(batch.targets, batch.batch_sizes, codec.panel.horizon)
-                packed = packed._replace(predicted=to_device(steps, processes.device))
-                batch = replace(batch, targets=batch.targets[steps])
             logits, state = model(packed, state)
             predictions = add_batch(accumulator, model, batch, logits)
             if with_confidences and isinstance(accumulator, ReportMetrics):
@@ -161,7 +154,7 @@ def batches_in_order(
     """The batches of an evaluation: a text in parallel streams, other sequences in batches of similar lengths."""
     if TASKS[codec.task].targets.continues_text:
         return ContiguousBatches(data, EVAL_STREAMS, EVAL_BPTT, share, len(codec.labels or ()))
-    return Buckets(data, sequences, share=share)
+    return Buckets(data, sequences, share=share, horizon=codec.horizon)
 
 
 def carry_state(state: tuple[Tensor, ...] | None, rows: int) -> tuple[Tensor, ...] | None:

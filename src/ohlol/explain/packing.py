@@ -169,9 +169,11 @@ def describe_packing(kind: str, spec: CellSpec, layer: torch.nn.RNNBase, lengths
         TensorShape("h_n", tuple(h_n.shape), "(L*D, B, H)"),
     )
     loop = (
-        compare("output.data == the loop", output.data, by_loop, translate("layer by layer, by the equations")),
         compare(
-            "h_n == the states after the loop",
+            translate("output.data == the loop"), output.data, by_loop, translate("layer by layer, by the equations")
+        ),
+        compare(
+            translate("h_n == the states after the loop"),
             h_n,
             by_loop_h_n[:, _inverse(order)],
             translate("in the order of the input"),

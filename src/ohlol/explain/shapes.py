@@ -360,7 +360,7 @@ def _describe_layer(
         equalities=(
             *ends,
             compare(
-                "output == cells.unroll, layer by layer",
+                translate("output == cells.unroll, layer by layer"),
                 time_first,
                 by_equation,
                 translate("a layer is its cell in a loop"),

@@ -50,7 +50,8 @@ class PackedInputs(NamedTuple):
         inputs = to_device(batch.inputs, device)
         inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs
         contexts = to_device(batch.contexts, device) if batch.contexts is not None else None
-        return PackedInputs(inputs, torch.from_numpy(batch.batch_sizes), word_chars, bigrams, contexts)
+        predicted = to_device(batch.predicted, device) if batch.predicted is not None else None
+        return PackedInputs(inputs, torch.from_numpy(batch.batch_sizes), word_chars, bigrams, contexts, predicted)
 
 
 @dataclass(frozen=True)

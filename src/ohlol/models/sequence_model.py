@@ -141,7 +141,7 @@ class SequenceModel(torch.nn.Module):
         """
         hidden, state = self.outputs(packed, state)
         inputs = self.head_inputs(hidden, state, packed.batch_sizes)
-        inputs = inputs if packed.predicted is None else inputs[packed.predicted]
+        inputs = inputs if packed.predicted is None else inputs.index_select(0, packed.predicted)
         inputs = self.dropout(inputs, self.prediction_sizes(packed.batch_sizes), packed.predicted)
         if observe is not None:
             observe(hidden, inputs)
@@ -159,7 +159,7 @@ class SequenceModel(torch.nn.Module):
         if not self.sizes.base:
             return logits
         base = packed.inputs[:, : self.sizes.base]
-        return self.head.add(logits, base if packed.predicted is None else base[packed.predicted])
+        return self.head.add(logits, base if packed.predicted is None else base.index_select(0, packed.predicted))
 
     def head_inputs(self, hidden: Tensor, state: LayerStates, batch_sizes: Int[Tensor, " T"]) -> Tensor:
         """The inputs of the head: the outputs of all steps (S, D*O), or one row a sequence (B, D*O), last or pooled."""

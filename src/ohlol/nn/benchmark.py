@@ -5,7 +5,8 @@ loop over the steps, as it is and compiled by TorchScript, whichever is faster.
 
 Times are taken in turns, so that a change in the machine's load affects all, and the median of the turns is kept. The
 share of the peak is the layer's arithmetic per second over that of the fastest `torch.mm` of two large matrices in the
-same run. It exceeds 1 where `torch.mm` uses narrower vectors than the layer.
+same run. It exceeds 1 where `torch.mm` uses narrower vectors than the layer. The share of the roofline is the least
+time in which the machine could run the layer over the time measured.
 """
 
 import math
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from ohlol import nn
 from ohlol.cells import CellSpec, import_cell, torch_cells
+from ohlol.nn.roofline import Limits, measure_limits
 from ohlol.utils.errors import InputError
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 2e-14}
@@ -65,7 +67,11 @@ class Row:
     ours: float
     turns: int
     peak_share: float | None
-    """None for a cell whose arithmetic is not known."""
+    """Relative to `torch.mm`; None for a cell whose arithmetic is not known."""
+    roofline_share: float | None
+    """Relative to what the machine could do; None likewise."""
+    bound: str
+    """What bounds it: multiply-adds or memory; empty where it is not known."""
     backend: str
     compared_with: str
     """The fastest implementation by torch: "torch.nn", "loop" or "TorchScript"."""
@@ -128,18 +134,6 @@ def _results(run: Run, parameters: list[Tensor], x: Tensor, grad: bool) -> list[
     return [out, *states, *grads]
 
 
-def gemm_peak(dtype: torch.dtype = torch.float32, seconds: float = 0.3) -> float:
-    """Multiplications and additions a second of the best large matrix product torch does here."""
-    n = 1024
-    a, b, out = (torch.randn(n, n, dtype=dtype) for _ in range(3))
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end or best == float("inf"):
-        start = time.perf_counter()
-        torch.mm(a, b, out=out)
-        best = min(best, time.perf_counter() - start)
-    return 2 * n**3 / best
-
-
 def _call(run: Run, parameters: list[Tensor], x: Tensor, grad: bool) -> Callable[[], None]:
     """A call to measure."""
     weight = torch.randn(run(x)[0].shape, dtype=x.dtype)
@@ -179,6 +173,7 @@ def run(
     grad: Sequence[bool] = (False, True),
     dtype: torch.dtype = torch.float32,
     seconds: float = 1.0,
+    limits: Limits | None = None,
 ) -> list[Row]:
     """Measure every cell at every size, without gradients and with forward and backward.
 
@@ -188,6 +183,7 @@ def run(
         grad: False for inference, True for training; one row each.
         dtype: float32 or float64.
         seconds: how long to take turns for each row, at least `MIN_TURNS` turns.
+        limits: of this machine; measured if not given.
 
     Raises:
         InputError: no such cell, or it cannot be made of these sizes.
@@ -199,16 +195,18 @@ def run(
     """
     specs = [import_cell(cell) for cell in cells] or torch_cells()
     rows: list[Row] = []
-    peak = gemm_peak(dtype)
+    limits = limits or measure_limits(dtype)
     for size in sizes:
         for spec in specs:
             contest = _of_layer(spec, size, dtype) if spec.torch_layer is not None else _of_cell(spec, size, dtype)
             x = torch.randn(size.T, size.B, size.inputs, dtype=dtype)
-            rows += [_measure(contest, spec, size, x, train, peak, seconds) for train in grad]
+            rows += [_measure(contest, spec, size, x, train, limits, seconds) for train in grad]
     return rows
 
 
-def _measure(contest: _Contest, spec: CellSpec, size: Size, x: Tensor, grad: bool, peak: float, seconds: float) -> Row:
+def _measure(
+    contest: _Contest, spec: CellSpec, size: Size, x: Tensor, grad: bool, limits: Limits, seconds: float
+) -> Row:
     check(contest, x, grad)
     names = list(contest.torch)
     calls = [_call(contest.ours, contest.our_parameters, x, grad)]
@@ -216,12 +214,13 @@ def _measure(contest: _Contest, spec: CellSpec, size: Size, x: Tensor, grad: boo
     (ours, *theirs), turns = time_in_turns(calls, seconds)
     times = dict(zip(names, theirs, strict=True))
     fastest = min(names, key=times.__getitem__)
-    share = None
+    share = roofline_share = None
+    bound = ""
     if spec.torch_layer is not None:
-        # products: projection and recurrence, and again for dh, dW_hh and dW_ih (the input needs no gradient)
-        pair = 2 * size.T * size.B * len(spec.gates) * size.hidden
-        work = pair * (size.inputs + size.hidden) + (pair * (size.inputs + 2 * size.hidden) if grad else 0)
-        share = work / ours / peak
+        work, traffic = count_work(len(spec.gates), size, grad)
+        share = work / ours / limits.matmul
+        least, bound = limits.least_time(work, traffic * x.itemsize)
+        roofline_share = least / ours
     return Row(
         cell=spec.name,
         size=size,
@@ -230,11 +229,30 @@ def _measure(contest: _Contest, spec: CellSpec, size: Size, x: Tensor, grad: boo
         ours=ours,
         turns=turns,
         peak_share=share,
+        roofline_share=roofline_share,
+        bound=bound,
         backend=contest.backend(x),
         compared_with=fastest,
         times=times,
         recording=contest.recording,
     )
+
+
+def count_work(gates: int, size: Size, grad: bool) -> tuple[int, int]:
+    """The operations of a layer's products, and the numbers that it reads or writes at least once.
+
+    >>> count_work(4, Size(1, 1, 2, 3), grad=False)
+    (120, 65)
+    """
+    steps = size.T * size.B
+    # products: projection and recurrence, and again for dh, dW_hh and dW_ih (the input needs no gradient)
+    pair = 2 * steps * gates * size.hidden
+    weights = gates * size.hidden * (size.inputs + size.hidden)
+    if not grad:
+        return pair * (size.inputs + size.hidden), weights + steps * (size.inputs + size.hidden)
+    # the weights are read twice and their gradients written; x, the output and the gates are used by both passes
+    used_twice = size.inputs + size.hidden * (1 + gates)
+    return pair * (2 * size.inputs + 3 * size.hidden), 3 * weights + steps * (2 * used_twice + size.hidden)
 
 
 def _of_layer(spec: CellSpec, size: Size, dtype: torch.dtype) -> _Contest:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ohlol.cells import CELLS
+from ohlol.utils.processors import find_processors
 
 if TYPE_CHECKING:
     from ohlol.ops import _kernel
@@ -36,10 +37,13 @@ def _load() -> tuple[ModuleType | None, str]:
         module = importlib.import_module("ohlol.ops._kernel")
     except ModuleNotFoundError:
         return None, "the compiled kernels are not installed (no compiler was found when ohlol was built)"
+    except ImportError as error:  # a library that they need, such as that of OpenMP, is missing
+        return None, f"the compiled kernels cannot be loaded: {error}"
     if variant:
         if variant not in module.supported():
             raise ValueError(f"OHLOL_KERNEL={variant}: this machine runs {', '.join(module.supported())}")
         module.select(variant)
+    module.limit_threads(find_processors().count)
     return module, ""
 
 
@@ -208,10 +212,33 @@ def select(variant: str) -> None:
     KERNEL.select(variant)
 
 
+def measure_peak(variant: str, dtype: torch.dtype, threads: int, seconds: float) -> float:
+    """Operations a second of multiply-adds in registers with the instructions of a variant; each is two operations.
+
+    Raises:
+        RuntimeError: there is no compiled module.
+    """
+    if KERNEL is None:
+        raise RuntimeError(f"no kernel to measure: {ABSENT}")
+    return KERNEL.measure_peak(variant, dtype is torch.float64, threads, seconds)
+
+
 def force_threads(on: bool) -> None:
-    """Split even the smallest call among the threads; for tests."""
+    """Split even the smallest call among the threads, and start more of them than there are processors; for tests."""
     if KERNEL is not None:
         KERNEL.set_serial_below(0.0 if on else KERNEL.SERIAL_BELOW)
+    limit_threads(0 if on else find_processors().count)
+
+
+def limit_threads(processors: int) -> None:
+    """Run each call on this many threads at most, whatever it is split into; 0: no limit."""
+    if KERNEL is not None:
+        KERNEL.limit_threads(processors)
+
+
+def is_contended() -> bool:
+    """Whether calls run on one thread at present, since other processes use the processors."""
+    return KERNEL is not None and KERNEL.is_contended()
 
 
 def fill_with_nan(on: bool) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ohlol.data.batches import Batch, Buckets, ContiguousBatches, with_unknowns
 from ohlol.data.codec import Codec
-from ohlol.data.panel_dataset import choose_origins
 from ohlol.models.inputs import PackedInputs
 from ohlol.utils.devices import to_device
 
@@ -69,10 +68,4 @@ class BatchLoader:
             ids = with_unknowns(batch.inputs, self._keep_probabilities, unknown, rng, batch.positions, batch.total)
             batch = replace(batch, inputs=ids)
         assert batch.targets is not None
-        packed, targets = PackedInputs.of(batch, self._device), batch.targets
-        if (panel := self._codec.panel) is not None:
-            first = int(np.random.default_rng((*self._seed, index, 2)).integers(panel.horizon))
-            steps = choose_origins(targets, batch.batch_sizes, panel.horizon, first)
-            packed, targets = packed._replace(predicted=to_device(steps, self._device)), targets[steps]
-            batch = replace(batch, is_filler=batch.is_filler or not np.isfinite(targets).any())
-        return DeviceBatch(batch, packed, to_device(targets, self._device))
+        return DeviceBatch(batch, PackedInputs.of(batch, self._device), to_device(batch.targets, self._device))

@@ -4,6 +4,7 @@ Weights, moments and everything saved are float32 in any precision: autocast con
 Source: Micikevicius et al., "Mixed precision training" (2018); both are torch's own (`torch.amp`).
 """
 
+import math
 from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -48,7 +49,11 @@ class Precision:
         """Unscale and clip the gradients; returns their norm before, not finite if the scale was too large."""
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
-        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        parameters = list(parameters)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not math.isinf(max_norm):  # otherwise each gradient would be multiplied by 1
+            torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+        return norm
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the optimizer's step; the gradients must be finite."""

@@ -169,7 +169,7 @@ class Trainer:
         data = self.train
         if self.task.trains_in_windows:
             data = bptt_windows(data, settings.bptt, int(np.random.default_rng(seed).integers(settings.bptt)))
-        return Buckets(data, settings.batch_size, seed, self.processes.share)
+        return Buckets(data, settings.batch_size, seed, self.processes.share, horizon=self.codec.horizon)
 
     def fit(self) -> None:
         """Train to the end, or until stopped.

@@ -41,7 +41,13 @@ class StudyLog(TuneCallback):
             else "{trials} trials of {epochs} epochs, task {task}, {pruning}; metric: {metric} (higher is better)"
         )
         epochs = base.training.epochs
-        values = {"trials": plan.trials, "epochs": epochs, "task": base.task, "pruning": pruning, "metric": self._name}
+        values: dict[str, Any] = {
+            "trials": plan.trials,
+            "epochs": epochs,
+            "task": base.task,
+            "pruning": pruning,
+            "metric": self._name,
+        }
         self._print(translate(message, **values))
         self._print("\n".join(f"  {one.text}" for one in plan.space.ranges))
         if summary.trials:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ohlol.utils.devices import CPU, describe_device, list_devices
+from ohlol.utils.processors import find_processors
 from ohlol.utils.translation import message_id, translate
 from ohlol.utils.version import __version__
 
@@ -39,6 +40,11 @@ class Machine:
     system: str
     processor: str
     cores: int
+    """The processors that this process may use, by its affinity."""
+    quota: float | None
+    """Processors that the quota of the control group allows; None where there is no quota."""
+    load: float | None
+    """Processes that have run or waited for a processor in the last minute, on average; None where it is not known."""
     memory: int
     """Bytes that are free now."""
     packages: dict[str, str | None]
@@ -62,12 +68,15 @@ class Machine:
 
 def describe_machine(folder: Path = Path(), *, kernels: str) -> Machine:
     """Describe this machine and the disk of a directory."""
+    processors = find_processors()
     return Machine(
         ohlol=__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         processor=torch.backends.cpu.get_cpu_capability(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=processors.allowed,
+        quota=processors.quota,
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         memory=get_free_memory() or 0,
         packages={name: _get_version(name) for name in PACKAGES},
         threads=torch.get_num_threads(),

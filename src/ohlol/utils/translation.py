@@ -2,7 +2,8 @@
 
 A message is written in English where it is used, as the argument of `translate`, or of `message_id` where it is
 translated later. `docs/make_messages.py` collects the messages in `locale/zh/LC_MESSAGES/ohlol.po`, which holds their
-translations, and compiles that file. Data for machines, such as JSON, column names and keys, are never translated.
+translations, and compiles that file. An English plural ending is a placeholder whose name ends in `plural`, which a
+translation leaves out. Data for machines, such as JSON, column names and keys, are never translated.
 """
 
 import os

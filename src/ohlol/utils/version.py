@@ -1,3 +1,8 @@
-"""The version of ohlol."""
+"""The version of ohlol, which is that of the tag it was built from."""
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("ohlol")
+except PackageNotFoundError:  # the source tree of a package that is not installed
+    __version__ = "0+unknown"

@@ -127,7 +127,7 @@ def test_a_corpus_equals_the_files_read_at_once(kind: str, tmp_path: Path) -> No
         corpus,
         unknowns=corpus.task != "next_row",
         with_chars=by_word and labels,
-        with_bigrams=by_character and corpus.task == "label",
+        with_bigrams=by_character and labels,
     )
     assert found.codec == codec
     wanted, data = codec.encode(corpus), found.train

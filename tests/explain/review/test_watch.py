@@ -36,6 +36,7 @@ def test_places_calls_and_errors(tmp_path: Path) -> None:
     assert not watched.is_stopped
 
 
+@pytest.mark.slow
 def test_advice_on_shapes_is_in_the_language_of_the_user(tmp_path: Path) -> None:
     with use_language("zh"):
         (finding,) = run(tmp_path, LAYER).findings
@@ -43,6 +44,7 @@ def test_advice_on_shapes_is_in_the_language_of_the_user(tmp_path: Path) -> None
     assert finding.instead == "GRU(input_size=7, ...)，或 3 个特征的 x"
 
 
+@pytest.mark.slow
 def test_a_program_is_stopped_at_the_limit_with_its_own_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +76,7 @@ time.sleep(600)
     assert log.stat().st_size == size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "error"),
     [
@@ -87,6 +90,7 @@ def test_how_a_program_ends(source: str, error: str, tmp_path: Path) -> None:
     assert bool(watched.error) == bool(error)
 
 
+@pytest.mark.slow
 def test_a_module_beside_the_program_is_imported(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("import torch\nlayer = torch.nn.GRU(3, 4)\n")
     watched = run(tmp_path, "import beside\nbeside.layer(torch.randn(5, 2, 3))\n")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ohlol.models.heads import LossOptions
-from ohlol.models.heads.quantile import LEVELS, MEDIAN, QuantileHead
+from ohlol.models.heads.quantile import LEVELS, MEDIAN, ROWS, QuantileHead
 
 
 def make_head(width: int = 5, outputs: int = 3) -> QuantileHead:
@@ -39,6 +39,19 @@ def test_loss_and_gradient_are_those_of_the_definition(reduction: str):
         values += [loss.detach(), logits.grad]
     assert torch.allclose(values[0], values[2], rtol=1e-12, atol=1e-14)
     assert torch.allclose(values[1], values[3], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("count", [ROWS - 1, ROWS, 2 * ROWS + 3])
+def test_many_rows_have_the_losses_and_gradients_of_each_alone(count: int):
+    head = make_head()
+    targets = torch.randn(count, 3, dtype=torch.float64)
+    targets[torch.rand(count, 3) < 0.1] = torch.nan
+    logits = torch.randn(count, 3 * len(LEVELS), dtype=torch.float64, requires_grad=True)
+    alone = torch.cat([head.loss(logits[n : n + 1], targets[n : n + 1]).view(1) for n in range(count)])
+    together = head.loss(logits, targets, None, LossOptions(reduction="none"))
+    assert torch.equal(alone, together)
+    gradients = [torch.autograd.grad(losses.sum(), logits, retain_graph=True)[0] for losses in (alone, together)]
+    assert torch.equal(*gradients)
 
 
 def test_it_begins_with_the_spread_of_the_residuals_around_the_base():

@@ -5,7 +5,6 @@ counts, and each piece becomes a shard. Finished pieces are recorded in `resume/
 and settings continues where an earlier one was stopped. The result does not depend on the number of processes.
 """
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from ohlol.data.vocab import CODES, code_points
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import read_json, write_error, write_json
 from ohlol.utils.locks import lock_run
+from ohlol.utils.processors import find_processors
 
 PIECE = 1 << 26
 """Bytes of a file that become a shard."""
@@ -102,7 +102,7 @@ def encode(
     with ExitStack() as resources:
         _begin(out, overwrite, resources, _plan_to_json(plan, sources, codec))
         is_small = sum(source["bytes"] for source in sources) <= PIECE  # encoded before another process has started
-        pool = Pool(out, plan, jobs or (1 if is_small else os.cpu_count() or 1), report)
+        pool = Pool(out, plan, jobs or (1 if is_small else find_processors().count), report)
         if codec is None and not (out / store.VOCAB).exists():
             counts = Counts()
             for result in pool.each("count", count):

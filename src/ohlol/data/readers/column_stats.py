@@ -117,7 +117,7 @@ class ColumnStats:
     def add(self, cell: Any, row: Row, form: NumberFormat = PLAIN) -> None:
         """Count the cell of a row."""
         value = number(cell, form)
-        if is_empty(cell):
+        if value is None and is_empty(cell):
             self.not_finite = self.not_finite or row
             return
         self.filled += 1

@@ -339,13 +339,13 @@ def records_table(records: Records) -> Table:
 
 def number(cell: Any, form: NumberFormat = PLAIN) -> float | None:
     """The number in a cell, which may be NaN or infinite; None where there is none."""
-    if isinstance(cell, bool) or not isinstance(cell, (str, int, float, Decimal)):
-        return None
     if isinstance(cell, str):
         plain = form.plain(cell)
         if plain is None or "_" in plain:
             return None
         cell = plain
+    elif isinstance(cell, bool) or not isinstance(cell, (int, float, Decimal)):
+        return None
     try:
         return float(cell)
     except (ValueError, OverflowError):

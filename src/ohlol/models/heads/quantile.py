@@ -5,31 +5,41 @@ Source: Koenker and Bassett, "Regression quantiles", Econometrica 46 (1978).
 Shapes: N predictions, K numbers of each, Q quantile levels.
 """
 
+import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ohlol.models.heads.base import LEVELS, MEAN_LOSS, LinearHead, LossOptions, register
 
 MEDIAN = LEVELS.index(0.5)
+ROWS = 128
+"""Rows whose loss is computed at once on a CPU: few enough that what is computed in between stays in the cache."""
 
 
 class _QuantileLoss(torch.autograd.Function):
     """Twice the quantile loss of errors e, |e| + (2 q - 1) e at the level q, its mean over K and Q, (N,).
 
-    It is e times its slope, sign(e) + 2 q - 1, which is what the gradient needs. These are the largest tensors of
-    training, so that each is written once; they are flat, (N, K*Q), since torch is slow where the last size is small.
+    It is e times its slope, sign(e) + 2 q - 1, which is what the gradient needs. The tensors are the largest of
+    training; they are flat, (N, K*Q), since torch is slow where the last size is small.
     """
 
     @staticmethod
     def forward(ctx: Any, quantiles: Tensor, targets: Tensor) -> Tensor:
-        levels = quantiles.new_tensor([2 * level - 1 for level in LEVELS] * targets.size(1))
-        errors = torch.nan_to_num_(targets.unsqueeze(2) - quantiles).flatten(1)
-        signs = errors.sign()
-        slopes = signs.abs().mul_(levels).add_(signs)  # 0 where a number is missing
+        N, K, Q = quantiles.shape
+        levels = quantiles.new_tensor([2 * level - 1 for level in LEVELS] * K)
+        slopes, losses = quantiles.new_empty(N, K * Q), quantiles.new_empty(N)
+        size = ROWS if quantiles.device.type == "cpu" else max(N, 1)
+        for start in range(0, N, size):
+            rows = slice(start, start + size)
+            errors = torch.nan_to_num_(targets[rows].unsqueeze(2) - quantiles[rows]).flatten(1)
+            signs = errors.sign()
+            torch.abs(signs, out=slopes[rows]).mul_(levels).add_(signs)  # 0 where a number is missing
+            losses[rows] = torch.linalg.vecdot(errors, slopes[rows])
         ctx.save_for_backward(slopes)
-        return torch.linalg.vecdot(errors, slopes) / errors.size(1)
+        return losses / (K * Q)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
@@ -54,8 +64,10 @@ class QuantileHead(LinearHead):
 
     def start_from(self, residuals: Tensor) -> None:
         """Begin with the quantiles of the residuals (n, K) around their median, whatever the hidden state is."""
-        levels = torch.tensor(LEVELS, dtype=residuals.dtype)
-        quantiles = torch.nan_to_num(torch.nanquantile(residuals, levels, dim=0))  # (Q, K)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a number that has no residual
+            found = np.nanquantile(residuals.numpy(), LEVELS, axis=0)  # (Q, K); torch sorts, which takes longer
+        quantiles = torch.nan_to_num(torch.from_numpy(found)).to(residuals)
         with torch.no_grad():
             self.weight.zero_()
             self.bias.copy_((quantiles - quantiles[MEDIAN]).T.flatten())
