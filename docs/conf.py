@@ -32,8 +32,7 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["**/*.zh.md", "*.zh.md"]
-nitpicky = True
-nitpick_ignore_regex = [("py:.*", ".*")]  # types of torch and of Python, whose documentation is not read
+nitpick_ignore_regex = [("py:.*", ".*")]  # -n is for links of pages: annotations name types of torch, whose index is not read
 default_role = "code"
 
 myst_heading_anchors = 4
