@@ -75,7 +75,7 @@ $ ohlol train examples/words.csv --input word --target tongue
 ohlol: examples/words.csv:1: no column 'tongue'; there are 'word', 'language'
 ```
 
-文件可以包含什么见 [data.zh.md](data.zh.md)，运行目录包含什么见 [run-directory.md](run-directory.md)。
+文件可以包含什么见 [data.zh.md](data.zh.md)，运行目录包含什么见 [run-directory.zh.md](run-directory.zh.md)。
 """,
 }
 DEFAULTS = {
