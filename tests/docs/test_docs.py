@@ -86,8 +86,9 @@ def test_the_limits_of_the_page_on_reliability_are_in_the_source() -> None:
             assert re.search(rf"^(\w+, )?{name}\b.* = ", read(file), re.MULTILINE), f"{file} has no {name}"
 
 
-def test_the_page_on_extending_shows_the_tested_modules() -> None:
-    page = read("docs/extending.md")
+@pytest.mark.parametrize("name", ["docs/extending.md", "docs/extending.zh.md"])
+def test_the_page_on_extending_shows_the_tested_modules(name: str) -> None:
+    page = read(name)
     shown = [ROOT / match[1] for match in INCLUDED.finditer(page)]
     assert sorted(shown) == sorted((ROOT / "tests/extending").glob("toy_*.py"))
     assert page == with_included_files(page), "python tests/docs/transcripts.py docs/extending.md shows the new content"

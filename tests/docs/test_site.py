@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 from transcripts import ROOT
 
 DOCS = ROOT / "docs"
@@ -91,6 +92,14 @@ def test_a_chinese_page_links_to_chinese_pages(page: str) -> None:
             if target.endswith(".md") and not target.endswith(".zh.md") and link["text"] != "English":
                 other = path.parent / target.replace(".md", ".zh.md")
                 assert not other.exists(), f"{target} has a Chinese page"
+
+
+@pytest.mark.parametrize("page", TRANSLATED)
+def test_bold_text_of_a_chinese_page_is_bold(page: str) -> None:
+    """`**` after Chinese punctuation and before a Chinese character does not end bold text: it needs a space."""
+    tokens = MarkdownIt("commonmark").enable("table").parse((DOCS / f"{page}.zh.md").read_text(encoding="utf-8"))
+    texts = [child.content for token in tokens for child in token.children or [] if child.type == "text"]
+    assert [text for text in texts if re.search(r"\*\*\S|\S\*\*", text)] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

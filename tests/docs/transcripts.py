@@ -298,9 +298,9 @@ def update(file: Path) -> str:
 
 
 def with_blocks_of(text: str, other: str) -> str:
-    """A translation with the blocks of the original that are run."""
+    """A translation with the blocks of the original that are run, and the current content of the files it includes."""
     bodies = iter([match[0] for match in BLOCK.finditer(other)])
-    return BLOCK.sub(lambda match: next(bodies, match[0]), text)
+    return BLOCK.sub(lambda match: next(bodies, match[0]), with_included_files(text))
 
 
 if __name__ == "__main__":
