@@ -291,6 +291,7 @@ void backward_by_entries(const BackwardArgs<T>& args, const BackwardScratch<T, C
     if (!thread.barrier()) return;
     thread.each_part([&](int part) {
         const BackwardPart<T, C> own(args, scratch, part, parts, false);
+        thread.count_work(args, own.entries.lo, own.entries.hi);
         i64 first_step = 0;  // of the next products
         for (i64 step = 0; step < args.T_; ++step) {
             gate_gradients<T, C>(args, scratch, own, step, first_step);

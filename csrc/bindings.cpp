@@ -80,16 +80,20 @@ std::vector<std::string> supported() {
 
 std::atomic<const Variant*> selected_variant{&variant_baseline};
 
-void select_variant(const std::string& name) {
+void check_supported(const std::string& name) {
     for (const std::string& known : supported())
-        if (known == name) {
-#ifdef OHLOL_X86
-            if (name == "avx512") return void(selected_variant = &variant_avx512);
-            if (name == "avx2") return void(selected_variant = &variant_avx2);
-#endif
-            return void(selected_variant = &variant_baseline);
-        }
+        if (known == name) return;
     throw std::invalid_argument("this machine does not run the kernel variant '" + name + "'");
+}
+
+void select_variant(const std::string& name) {
+    check_supported(name);
+    const Variant* variant = &variant_baseline;
+#ifdef OHLOL_X86
+    if (name == "avx512") variant = &variant_avx512;
+    if (name == "avx2") variant = &variant_avx2;
+#endif
+    selected_variant = variant;
 }
 
 using Address = std::uintptr_t;
@@ -468,6 +472,7 @@ void bind_smoothing(nb::module_& m) {
 
 // The most multiply-adds a second of an instruction set, in registers and on all threads: of the best of several runs.
 double measure_peak(const std::string& name, bool float64, int threads, double seconds) {
+    check_supported(name);
     const Peak* peak = &peak_baseline;
 #ifdef OHLOL_X86
     if (name == "avx512") peak = &peak_avx512;
@@ -607,7 +612,15 @@ NB_MODULE(_kernel, m) {
     m.attr("SERIAL_BELOW") = default_serial_below;
     m.def("set_serial_below", [](double work) { serial_below = work; }, "Multiplications below which one thread runs a call.");
     m.def("limit_threads", &limit_threads, "The most threads that run a call, whatever it is split into; 0 for no limit.");
-    m.def("set_patience", &set_patience, "For tests: after how many nanoseconds late threads must leave; 0: as usual.");
+    m.def("force_threads", &force_threads, "For tests: use threads whatever time they lose.");
+    m.def("set_leave_timeout", &set_leave_timeout, "For tests: after how many nanoseconds late threads must leave; 0: as usual.");
+    m.def(
+        "threaded_calls",
+        [] {
+            const ThreadedCalls calls = threaded_calls();
+            return std::array{calls.count, calls.threads, calls.serial_estimate};
+        },
+        "For tests: how many calls ran on several threads; of the last one, the threads and the estimated time of one thread.");
     m.def("is_contended", &is_contended, "Whether calls run on one thread at present, since the processors are in use.");
     m.def("packed_batch", &packed_batch, "The first batch size, or 0 unless they are positive, descending and `rows` in total.");
     m.attr("KERNELS") = kernel_numbers();

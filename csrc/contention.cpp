@@ -30,22 +30,26 @@ namespace {
 
 constexpr i64 millisecond = 1'000'000;
 constexpr i64 tolerated_loss = 3 * millisecond / 10;
-constexpr i64 largest_credit = 2 * millisecond;         // of time gained before, so that one short delay changes nothing
+constexpr i64 largest_saved_time = 2 * millisecond;     // that is remembered, so that one short delay changes nothing
 constexpr i64 rest_factor = 20;                         // time on one thread, relative to the time lost
-constexpr i64 time_between_looks = 5 * millisecond;     // at the processes that run
-constexpr int free_looks = 6;                           // in a row, before threads are used again
+constexpr i64 time_between_checks = 5 * millisecond;    // of the processes that run
+constexpr int free_checks = 6;                          // in a row, before threads are used again
 constexpr i64 least_retry = 2000 * millisecond;         // threads are tried again after this time even if no processor is free,
 constexpr i64 largest_retry = 32'000 * millisecond;     // which grows to this while they lose
 constexpr i64 success = 1000 * millisecond;             // threads that were used for so long had not lost
 constexpr i64 time_before_sleep = millisecond / 5;      // in a barrier
+// More idle threads would be needed only where at least 15 processors are not used by the call. Threads that spin have processors
+// of their own there, and so many more threads would cost memory and time to start.
 constexpr int largest_idle_team = 16;
 
-std::atomic<i64> lost{0};          // by threads, minus what they gained; at least -largest_credit
+std::atomic<i64> lost{0};          // by threads, minus what they gained; at least -largest_saved_time
 std::atomic<i64> serial_until{0};  // one thread runs each call until then; 0: threads are used
-std::atomic<int> looks_left{0};      // of free_looks
+std::atomic<int> checks_left{0};   // of free_checks
 std::atomic<i64> resumed_at{0}, retry_time{least_retry}, retry_at{0};
 std::atomic<int> thread_limit{0};
-std::atomic<i64> patience_of_tests{0};
+std::atomic<bool> threads_forced{false};
+std::atomic<i64> leave_timeout_of_tests{0};
+std::atomic<i64> threaded_count{0}, last_threads{0}, last_serial_estimate{0};
 
 #ifdef __linux__
 void sleep_while(int* word, int value) { syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0); }
@@ -56,7 +60,7 @@ void wake_all(int*) {}
 #endif
 
 // Whether `threads` processors are free for this process, one of which it uses now. The system counts the processes that run
-// or wait for a processor; where it does not say, they are taken for free.
+// or wait for a processor; where it does not say, they are assumed to be free.
 bool has_free_processors(int threads) {
 #ifdef __linux__
     const int file = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
@@ -115,7 +119,7 @@ void allow_spinning() {}
 void use_one_thread(i64 now, i64 rest, int threads) {
     retry_time = now - resumed_at > success ? least_retry : std::min(2 * retry_time, largest_retry);
     retry_at = now + std::max<i64>(rest, retry_time);
-    lost = 0, looks_left = free_looks;
+    lost = 0, checks_left = free_checks;
     serial_until = now + rest;
     stop_spinning(threads);
 }
@@ -136,42 +140,67 @@ Region begin_region(int parts) {
     }
     const int threads = limit ? std::min(parts, limit) : parts;
     const i64 until = serial_until.load(std::memory_order_relaxed), now = now_in_ns();
+    if (threads_forced.load(std::memory_order_relaxed)) return {parts, threads, now};
     if (until && now < until) return {parts, 1, now};
     if (until) {
-        if (has_free_processors(parts))
-            --looks_left;
+        if (has_free_processors(threads))
+            --checks_left;
         else
-            looks_left = free_looks;
-        serial_until = now + time_between_looks;
-        if (looks_left > 0 && now < retry_at) return {parts, 1, now};
+            checks_left = free_checks;
+        serial_until = now + time_between_checks;
+        if (checks_left > 0 && now < retry_at) return {parts, 1, now};
         lost = 0, serial_until = 0, resumed_at = now;
         allow_spinning();
     }
     return {parts, threads, now};
 }
 
-void end_region(const Region& region, i64 serial_estimate) {
-    if (region.threads == 1) return;
-    if (patience_of_tests.load(std::memory_order_relaxed)) return;
-    const i64 now = now_in_ns(), total = lost.load(std::memory_order_relaxed) + (now - region.start) - serial_estimate;
-    if (total > tolerated_loss)
-        use_one_thread(now, rest_factor * total, region.parts);
-    else
-        lost.store(std::max(total, -largest_credit), std::memory_order_relaxed);
+i64 estimate_serial_time(const ThreadSlot* slots, int threads, int parts) {
+    i64 total_work = 0;
+    for (int i = 0; i < threads; ++i) {
+        if (slots[i].arrivals & 1) return slots[0].busy;  // the caller ran nearly all
+        total_work += slots[i].work;
+    }
+    const auto work_of = [&](int i) { return double(total_work ? slots[i].work : (parts - i + threads - 1) / threads); };
+    const double average = double(total_work ? total_work : parts) / threads;
+    // A thread that had no processor for a while was busy for longer; without that, the times for the same work differ by a factor
+    // of 2 at most. Threads with little work do not count, since most of their time may be for something else.
+    double least = 0;  // nanoseconds for a unit of work
+    for (int i = 0; i < threads; ++i) {
+        if (2 * work_of(i) < average) continue;
+        const double time = double(slots[i].busy) / work_of(i);
+        if (least == 0 || time < least) least = time;
+    }
+    double sum = 0;
+    for (int i = 0; i < threads; ++i) sum += std::min(double(slots[i].busy), 2 * least * std::max(work_of(i), average));
+    return static_cast<i64>(sum);
 }
 
-i64 wait_for_thread(ThreadSlot* slots, int other, int barrier, i64 patience) {
-    if (patience && patience_of_tests) patience = patience_of_tests;
+void end_region(const Region& region, i64 serial_estimate) {
+    if (region.threads == 1) return;
+    threaded_count.fetch_add(1, std::memory_order_relaxed);
+    last_threads.store(region.threads, std::memory_order_relaxed);
+    last_serial_estimate.store(serial_estimate, std::memory_order_relaxed);
+    if (threads_forced.load(std::memory_order_relaxed)) return;
+    const i64 now = now_in_ns(), total = lost.load(std::memory_order_relaxed) + (now - region.start) - serial_estimate;
+    if (total > tolerated_loss)
+        use_one_thread(now, std::min(rest_factor * total, largest_retry), region.parts);
+    else
+        lost.store(std::max(total, -largest_saved_time), std::memory_order_relaxed);
+}
+
+i64 wait_for_thread(ThreadSlot* slots, int other, int barrier, i64 leave_timeout) {
+    if (leave_timeout && leave_timeout_of_tests) leave_timeout = leave_timeout_of_tests;
     const i64 start = now_in_ns();
     int* const word = &slots[other].arrivals;
     const auto is_late = [&](int arrivals) { return arrivals >> 1 < barrier; };
     for (int arrivals; is_late(arrivals = __atomic_load_n(word, __ATOMIC_ACQUIRE));) {
         const i64 waited = now_in_ns() - start;
-        if (patience && waited > patience && !(arrivals & 1)) {
+        if (leave_timeout && waited > leave_timeout && !(arrivals & 1)) {
             __atomic_compare_exchange_n(word, &arrivals, arrivals | 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
             continue;
         }
-        if (waited < std::max(time_before_sleep, patience)) {
+        if (waited < std::max(time_before_sleep, leave_timeout)) {
             std::this_thread::yield();
             continue;
         }
@@ -185,9 +214,23 @@ i64 wait_for_thread(ThreadSlot* slots, int other, int barrier, i64 patience) {
 
 void wake_sleepers(ThreadSlot* slot) { wake_all(&slot->arrivals); }
 
-void set_patience(i64 nanoseconds) { patience_of_tests = nanoseconds; }
+void force_threads(bool on) {
+    threads_forced = on;
+    if (!on) return;
+    lost = 0, serial_until = 0;
+    allow_spinning();
+}
 
-void limit_threads(int processors) { thread_limit = processors; }
+bool threads_are_forced() { return threads_forced.load(std::memory_order_relaxed); }
+
+void set_leave_timeout(i64 nanoseconds) { leave_timeout_of_tests = nanoseconds; }
+
+ThreadedCalls threaded_calls() { return {threaded_count, last_threads, last_serial_estimate}; }
+
+void limit_threads(int processors) {
+    thread_limit = processors;
+    if (processors != 1 && !is_contended()) allow_spinning();
+}
 
 bool is_contended() { return serial_until.load(std::memory_order_relaxed) != 0; }
 

@@ -175,9 +175,10 @@ void crf_forward(const CrfArgs<T>& args, AllocateScratch allocate) {
     BumpAllocator memory{static_cast<char*>(allocate(count.used))};
     const CrfTables<T> tables = lay_out(memory);
     const i64 K = tables.K, padded = tables.padded;
-    const auto run_part = [&](int part) {
+    const auto run_part = [&](const Thread& thread, int part) {
         T *values = own + part * (3 * padded + gap), *factors = values + padded, *products = factors + padded;
         const Range entries = split_batch(args, part, parts);
+        thread.count_work(args, entries.lo, entries.hi);
         for (i64 j = K; j < padded; ++j) values[j] = T(-infinity);
         for (i64 b = entries.lo; b < entries.hi; ++b) {
             const i64 length = length_of(args, b);
@@ -206,7 +207,7 @@ void crf_forward(const CrfArgs<T>& args, AllocateScratch allocate) {
             args.losses[b] = T(args.labels ? total - score_labels(args, b, length) : total);
         }
     };
-    run_threads(slots, parts, [&](Thread& thread) { thread.each_part(run_part); });
+    run_threads(slots, parts, [&](Thread& thread) { thread.each_part([&](int part) { run_part(thread, part); }); });
 }
 
 // Adds grad times the marginal probabilities of the pairs of labels of one step to d_transitions, and writes those of the
@@ -263,7 +264,7 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
     BumpAllocator memory{static_cast<char*>(allocate(count.used))};
     const CrfTables<T> tables = lay_out(memory);
     const i64 K = tables.K, padded = tables.padded;
-    const auto run_part = [&](int part) {
+    const auto run_part = [&](const Thread& thread, int part) {
         // of each part: sums of factors u_i w_j and of exact transitions, (K, padded) each, those of a few steps, which
         // are added to the sums together and so with less rounding, and sums of start and end
         T *sums = own + part * (size + gap), *exact = sums + K * padded, *products = exact + K * padded;
@@ -278,6 +279,7 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
         };
         for (i64 j = K; j < padded; ++j) alphas[j] = betas[j] = T(-infinity);
         const Range entries = split_batch(args, part, parts);
+        thread.count_work(args, entries.lo, entries.hi);
         for (i64 b = entries.lo; b < entries.hi; ++b) {
             const i64 length = length_of(args, b);
             const T grad = args.grad[b];
@@ -343,7 +345,7 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
             d_end[previous] -= grad;
         }
     };
-    run_threads(slots, parts, [&](Thread& thread) { thread.each_part(run_part); });
+    run_threads(slots, parts, [&](Thread& thread) { thread.each_part([&](int part) { run_part(thread, part); }); });
     for (i64 i = 0; i < K; ++i) {
         T start = 0, end = 0;
         for (int part = 0; part < parts; ++part) {
@@ -386,10 +388,11 @@ void crf_decode(const CrfArgs<T>& args, AllocateScratch allocate) {
     for (i64 i = 0; i < K; ++i)
         for (i64 j = 0; j < padded; ++j)
             transitions[i * padded + j] = j < K ? args.transitions[i * K + j] : T(-infinity);
-    const auto run_part = [&](int part) {
+    const auto run_part = [&](const Thread& thread, int part) {
         T *values = own + part * (2 * padded + gap), *next = values + padded;
         std::uint16_t* origin = origins + part * args.T_ * K;
         const Range entries = split_batch(args, part, parts);
+        thread.count_work(args, entries.lo, entries.hi);
         for (i64 b = entries.lo; b < entries.hi; ++b) {
             const i64 length = length_of(args, b);
             double total = 0;
@@ -426,7 +429,7 @@ void crf_decode(const CrfArgs<T>& args, AllocateScratch allocate) {
             }
         }
     };
-    run_threads(slots, parts, [&](Thread& thread) { thread.each_part(run_part); });
+    run_threads(slots, parts, [&](Thread& thread) { thread.each_part([&](int part) { run_part(thread, part); }); });
 }
 
 }  // namespace

@@ -233,6 +233,7 @@ void forward_thread(const ForwardArgs<T>& args, const ForwardScratch<T, C>& scra
     if (!split_hidden)
         return thread.each_part([&](int part) {
             const Part own(args, scratch, part, parts, false);
+            thread.count_work(args, own.entries.lo, own.entries.hi);
             for (i64 step = 0; step < args.T_; ++step) run_step(own, step);
         });
     for (i64 step = 0; step < args.T_; ++step) {

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <vector>
 
+#include "contention.h"
 #include "kernel_args.h"
 #include "platform.h"
 
@@ -104,6 +105,7 @@ class PackedLayers {
         const T* input = x;
         for (std::size_t l = 0; l < layers_.size(); ++l) {
             ForwardArgs<T> args = layers_[l];
+            if (threads > 1 && threads_are_forced()) args.serial_below = 0;
             args.threads = threads;
             args.odd_step = odd_step_;
             args.h_0 = h_before_.data() + l * H_, args.c_0 = c ? c + l * H_ : nullptr;
@@ -144,6 +146,7 @@ class PackedLayers {
         const T* input = x;
         for (i64 l = 0; l < L; ++l) {
             ForwardArgs<T> args = layers_[l];
+            if (threads > 1 && threads_are_forced()) args.serial_below = 0;
             args.threads = threads, args.B = n, args.rows = n, args.time_stride = n;
             for (i64 b = 0; b < n; ++b) {
                 std::copy_n(h + (slots[b] * L + l) * H_, H_, h_before + b * H_);

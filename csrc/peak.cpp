@@ -1,6 +1,7 @@
 // The most that the processor could do: multiply-adds on numbers in registers, for one instruction set. This file is compiled
 // once for each OHLOL_VARIANT.
 #include "kernel_args.h"
+#include "portability.h"
 #include "simd.h"
 
 namespace {
@@ -17,9 +18,10 @@ double multiply_add(i64 rounds, T* sum) {
     for (int i = 0; i < vectors; ++i) v[i] = splat<T>(T(i));
     volatile T half = T(0.5), one = T(1);  // not known to the compiler
     const Vec<T> factor = splat<T>(half), term = splat<T>(one);
-    for (i64 round = 0; round < rounds; ++round)
-#pragma GCC unroll 24
+    for (i64 round = 0; round < rounds; ++round) {
+        OHLOL_UNROLL(24)
         for (int i = 0; i < vectors; ++i) v[i] = v[i] * factor + term;
+    }
     for (int i = 1; i < vectors; ++i) v[0] += v[i];
     *sum = v[0][0];
     return 2.0 * double(rounds) * vectors * Simd<T>::lanes;

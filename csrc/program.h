@@ -658,8 +658,9 @@ struct ProgramPart {
         return pointers[r.memory[k]] + row * section_strides[r.memory[k]] + r.column[k];
     }
 
-    void run_steps() {
+    void run_steps(const Thread& thread) {
         const Range entries = split_batch(args, index, parts);
+        thread.count_work(args, entries.lo, entries.hi);
         initialize(entries);
         for (i64 step = 0; step < args.T_; ++step) {
             const i64 t = args.reverse ? args.T_ - 1 - step : step;
@@ -716,7 +717,7 @@ void run_program(const ProgramArgs<T>& args, AllocateScratch allocate) {
         using Part = ProgramPart<T>;
         thread.each_part([&](int part) { Part::pack(args, scratch, part, parts); });
         if (!thread.barrier()) return;
-        thread.each_part([&](int part) { Part(args, scratch, part, parts).run_steps(); });
+        thread.each_part([&](int part) { Part(args, scratch, part, parts).run_steps(thread); });
         if (!program.product_count || !thread.barrier()) return;
         thread.each_part([&](int part) {
             for (i64 k = 0; k < program.product_count; ++k) Part::multiply_rows(args, scratch, part, parts, k);

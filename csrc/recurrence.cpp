@@ -71,8 +71,9 @@ void dense(int threads, i64 rows, const T* x, const void* packed, const T* bias,
                         y[(first + i) * n + col + j] = products[i * width + j] + (bias ? bias[col + j] : T(0));
             });
     };
-    if (threads <= 1 || double(rows) * double(n) * double(K) < dense_serial_below) return run_part(0, 1);
-    constexpr int most_parts = 32;
+    const bool is_small = double(rows) * double(n) * double(K) < dense_serial_below;
+    if (threads <= 1 || (is_small && !ohlol::threads_are_forced())) return run_part(0, 1);
+    constexpr int most_parts = 32;  // the slots are on the stack; the work of one step is too small for more
     ThreadSlot slots[most_parts];
     const int parts = static_cast<int>(min(threads, most_parts));
     run_threads(slots, parts, [&](Thread& thread) { thread.each_part([&](int part) { run_part(part, parts); }); });

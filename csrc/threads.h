@@ -20,8 +20,8 @@ inline i64 max(i64 a, i64 b) { return a < b ? b : a; }
 // threads that run them depend on the load of the machine.
 class Thread {
   public:
-    Thread(ThreadSlot* slots, int index, int threads, int parts)
-        : slots_(slots), index_(index), threads_(threads), parts_(parts), start_(threads > 1 ? ohlol::now_in_ns() : 0) {}
+    Thread(ThreadSlot* slots, int index, int threads, int parts, i64 start = 0)
+        : slots_(slots), index_(index), threads_(threads), parts_(parts), start_(start) {}
 
     int parts() const { return parts_; }
 
@@ -52,6 +52,17 @@ class Thread {
         return true;
     }
 
+    // Counts the rows of a part that runs these entries of the batch, and its steps, since a step with few rows takes longer for
+    // each. Where parts are equal, no work need be counted.
+    template <class T>
+    void count_work(const LayerArgs<T>& args, i64 lo, i64 hi) const {
+        if (threads_ == 1) return;
+        i64 work = 0;
+        for (i64 t = 0, entries; t < args.T_ && (entries = min(hi, args.entries(t)) - lo) > 0; ++t) work += entries + 1;
+        slots_[index_].work += work;
+    }
+
+    // Keeps the time of this thread, which began at `start`.
     void finish() { slots_[index_].busy = ohlol::now_in_ns() - start_ - waited_; }
 
   private:
@@ -65,9 +76,9 @@ class Thread {
     // The other thread is not running, or has more to do: the caller asks it to leave after a while, so that this call waits
     // for it once and not at every barrier.
     __attribute__((noinline)) void wait(int other) {
-        i64 patience = 0;
-        if (index_ == 0) patience = max(200'000, 2 * (ohlol::now_in_ns() - start_ - waited_) / barriers_);
-        waited_ += ohlol::wait_for_thread(slots_, other, barriers_, patience);
+        i64 leave_timeout = 0;
+        if (index_ == 0) leave_timeout = max(200'000, 2 * (ohlol::now_in_ns() - start_ - waited_) / barriers_);
+        waited_ += ohlol::wait_for_thread(slots_, other, barriers_, leave_timeout);
         if (index_ == 0 && was_asked(other)) took_over_ = true;
     }
     bool was_asked(int thread) const { return __atomic_load_n(&slots_[thread].arrivals, __ATOMIC_ACQUIRE) & 1; }
@@ -140,22 +151,10 @@ int part_count(const LayerArgs<T>& args, int gates, i64 panels) {
 // Bytes between the memory that two threads write, so that one thread's prefetches do not touch the other's writes.
 constexpr i64 thread_gap_bytes = 4096;
 
-// What one thread would have taken for a call, from the times of its threads. One that had no processor for a while was busy for
-// longer; without that, two threads differ by a factor of 2 at most.
-inline i64 estimate_serial_time(const ThreadSlot* slots, int threads) {
-    i64 least = slots[0].busy, sum = 0;
-    for (int i = 1; i < threads; ++i) {
-        if (slots[i].arrivals & 1) return slots[0].busy;  // the caller ran nearly all
-        least = min(least, slots[i].busy);
-    }
-    for (int i = 0; i < threads; ++i) sum += min(slots[i].busy, 2 * least);
-    return sum;
-}
-
 // Runs body(thread) on threads of the OpenMP pool, or on this thread alone; `slots` has one element for each part.
 template <class F>
 OHLOL_INLINE void run_threads(ThreadSlot* slots, int parts, F&& body) {
-    const ohlol::Region region = ohlol::begin_region(parts);
+    ohlol::Region region = ohlol::begin_region(parts);
     if (region.threads == 1) {
         Thread thread(slots, 0, 1, parts);
         body(thread);
@@ -167,11 +166,12 @@ OHLOL_INLINE void run_threads(ThreadSlot* slots, int parts, F&& body) {
     {
         const int index = omp_get_thread_num(), threads = omp_get_num_threads();
         if (index == 0) threads_started = threads;
-        Thread thread(slots, index, threads, parts);
+        Thread thread(slots, index, threads, parts, ohlol::now_in_ns());
         body(thread);
         thread.finish();
     }
-    ohlol::end_region(region, estimate_serial_time(slots, threads_started));
+    region.threads = threads_started;
+    ohlol::end_region(region, ohlol::estimate_serial_time(slots, threads_started, parts));
 }
 
 }  // namespace

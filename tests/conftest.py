@@ -37,6 +37,7 @@ if "OHLOL_UNCHECKED" not in os.environ:  # as tests of graphs need it, which can
 
 os.environ.setdefault("OHLOL_DEVICE", "cpu")  # what `auto` is in the tests, where there is a GPU, too
 os.environ["LC_ALL"] = "C.UTF-8"  # messages are in English
+os.environ.pop("OHLOL_LANG", None)
 
 # A shell ignores SIGINT in what it starts in the background, and so would every process that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -57,7 +58,10 @@ ENOUGH = 8 << 30
 
 @pytest.hookimpl(tryfirst=True)  # before pytest reads the option
 def pytest_configure(config: pytest.Config) -> None:
-    """Put the directories of the tests in memory: every file of a run is flushed, which waits for a disk."""
+    """Put the directories of the tests in memory: every file of a run is flushed, which waits for a disk.
+
+    They are removed at the end. To keep those of tests that fail, give pytest another place with `--basetemp`.
+    """
     if hasattr(config, "workerinput") or config.option.basetemp is not None or not os.access(MEMORY, os.W_OK):
         return
     if shutil.disk_usage(MEMORY).free >= ENOUGH:

@@ -236,6 +236,8 @@ def find_problems(suite: Suite, torch: Run, ohlol: Run, comparison: Comparison) 
     problems += [f"no difference in {e.tests}: {e.reason}" for e in comparison.gone]
     if not torch.outcomes:
         problems.append("no test ran")
+    elif "passed" not in torch.outcomes.values():
+        problems.append("no test passed with torch's classes")
     if suite.kernels and not ohlol.calls.get("kernels"):
         problems.append("no call ran in the kernels")
     return problems

@@ -86,6 +86,10 @@ def test_what_fails_a_comparison() -> None:
         "no test ran",
         "no call ran in the kernels",
     ]
+    failing = run_of(other="failed", skipped="skipped")
+    assert compare.find_problems(suite, failing, failing, compare.compare(failing, failing, [])) == [
+        "no test passed with torch's classes"
+    ]
     before, after = (
         run_of(other="passed"),
         Run({"t.py::test_other": "failed"}, {"t.py::test_other": "E"}, {"kernels": 1}),

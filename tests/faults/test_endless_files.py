@@ -15,11 +15,14 @@ MEMORY = 3 << 30
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with sparse files of zero bytes only, and a link to the device that has no end."""
+    """A folder with sparse files of zero bytes, one after the start of an array, and a link to the endless device."""
     folder = tmp_path_factory.mktemp("endless")
     for suffix in ("txt", "tsv", "csv", "jsonl", "conll", "parquet", "onnx", "safetensors"):
         with (folder / f"zeros.{suffix}").open("wb") as file:
             file.truncate(SIZE)
+    with (folder / "array.json").open("wb") as file:
+        file.write(b"[")
+        file.truncate(SIZE)
     (folder / "device.txt").symlink_to("/dev/zero")
     (folder / "run").mkdir()
     return folder
@@ -34,6 +37,7 @@ LIMIT = f"import resource; resource.setrlimit(resource.RLIMIT_DATA, ({MEMORY}, {
     "command",
     [
         *(f"encode zeros.{suffix} --out corpus" for suffix in ("txt", "tsv", "csv", "jsonl", "conll", "parquet")),
+        "encode array.json --out corpus",
         "encode zeros.txt --format text --task next --level char --out corpus",
         "encode device.txt --out corpus",
         "train device.txt --out trained",

@@ -41,7 +41,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cell_is_compared_with_its_loops() -> None:
     infer, train = benchmark.run(["Leaky"], [SIZE], seconds=0.0)
     for row, grad in ((infer, False), (train, True)):
-        assert (row.cell, row.size, row.grad, row.peak_share) == ("Leaky", SIZE, grad, None)
+        assert (row.cell, row.size, row.grad, row.matmul_share) == ("Leaky", SIZE, grad, None)
         assert set(row.times) == {"loop", "TorchScript"}
         assert row.times[row.compared_with] == row.torch == min(row.times.values())
         assert row.backend.startswith("kernel")

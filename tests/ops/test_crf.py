@@ -148,6 +148,7 @@ def test_results_do_not_depend_on_the_threads() -> None:
         for count in (1, 2, 2, 4):
             torch.set_num_threads(count)
             results.append((*run(case, case.labels), *crf.decode(case.emissions, case.scores, case.batch_sizes)))
+            assert backend.KERNEL is None or count == 1 or backend.KERNEL.threaded_calls()[1] == count
     finally:
         torch.set_num_threads(threads)
         backend.force_threads(False)

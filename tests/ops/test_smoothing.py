@@ -58,6 +58,7 @@ def test_results_do_not_depend_on_the_threads() -> None:
         for count in (1, 2, 5):
             torch.set_num_threads(count)
             results.append(smoothing.run_models(values, rates, states, horizon=3))
+            assert backend.KERNEL is None or count == 1 or backend.KERNEL.threaded_calls()[1] > 1
     finally:
         torch.set_num_threads(threads)
         backend.force_threads(False)

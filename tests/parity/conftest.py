@@ -43,11 +43,17 @@ def every_variant(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def threaded() -> Iterator[None]:
-    """Split even the smallest problem among the threads."""
+def threaded(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Split even the smallest problem among the threads, and check that calls ran on several if the test sets more."""
+    assert backend.KERNEL is not None
+    threads = request.node.callspec.params.get("threads", 2) if hasattr(request.node, "callspec") else 2
+    before = backend.KERNEL.threaded_calls()[0]
     backend.force_threads(True)
-    yield
-    backend.force_threads(False)
+    try:
+        yield
+    finally:
+        backend.force_threads(False)
+    assert threads == 1 or backend.KERNEL.threaded_calls()[0] > before
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

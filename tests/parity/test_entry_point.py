@@ -1,6 +1,7 @@
 """The named arguments of the compiled functions: those of the stub, and errors that name what is wrong."""
 
 import ast
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,47 @@ def test_a_library_that_the_kernels_miss_is_named(monkeypatch: pytest.MonkeyPatc
     def fail(name: str) -> None:
         raise ImportError("libgomp.so.1: cannot open shared object file")
 
+    reason = "the compiled kernels cannot be loaded: libgomp.so.1: cannot open shared object file"
     monkeypatch.delenv("OHLOL_KERNEL", raising=False)
     monkeypatch.setattr(backend.importlib, "import_module", fail)
-    assert backend._load() == (
-        None,
-        "the compiled kernels cannot be loaded: libgomp.so.1: cannot open shared object file",
-    )
+    with pytest.warns(UserWarning, match=reason):
+        assert backend._load() == (None, reason)
+    monkeypatch.setenv("OHLOL_KERNEL", "baseline")
+    with pytest.raises(ImportError, match=f"^OHLOL_KERNEL=baseline: {reason}"):
+        backend._load()
+
+
+@pytest.mark.parametrize("files", [[], ["_kernel.cpython-30-x86_64-linux-gnu.so"]])
+def test_only_a_module_that_is_there_and_not_loaded_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: list[str]
+) -> None:
+    """As one for another version of Python."""
+
+    def fail(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    for name in ("_kernel.pyi", *files):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(backend, "__file__", str(tmp_path / "backend.py"))
+    monkeypatch.setattr(backend.importlib, "import_module", fail)
+    monkeypatch.delenv("OHLOL_KERNEL", raising=False)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        module, reason = backend._load()
+    assert module is None
+    assert len(found) == len(files)
+    assert ("not installed" in reason) == (not files)
+    monkeypatch.setenv("OHLOL_KERNEL", "avx2")
+    with pytest.raises(ImportError, match=r"^OHLOL_KERNEL=avx2: the compiled kernels"):
+        backend._load()
+
+
+@pytest.mark.parametrize("name", ["avx1024", ""])
+def test_a_variant_that_does_not_run_here_is_refused(name: str) -> None:
+    for call in (lambda: ops.select(name), lambda: backend.measure_peak(name, torch.float32, 1, 0.001)):
+        with pytest.raises(ValueError, match=f"does not run the kernel variant '{name}'"):
+            call()
+    assert backend.measure_peak("baseline", torch.float32, 1, 0.001) > 0
 
 
 def test_wrong_values_are_refused() -> None:

@@ -16,7 +16,7 @@ import torch
 from ohlol import nn
 from ohlol.ops import backend
 
-from .helpers import CELLS, Case, check, outputs_and_gradients
+from .helpers import CELLS, Case, call, check, outputs_and_gradients
 from .tolerances import RELATIVE, assert_same
 
 
@@ -86,18 +86,21 @@ def test_the_bits_do_not_depend_on_the_threads_that_run_the_parts(threaded: None
     expected = outputs_and_gradients(case, layer, tensors)
     for limit in (1, 2, 3):
         backend.limit_threads(limit)
+        before = threaded_calls()
         for one, other in zip(outputs_and_gradients(case, layer, tensors), expected, strict=True):
             assert torch.equal(one, other)
+        after = threaded_calls()
+        assert after == before if limit == 1 else (after[0] > before[0] and after[1] == min(limit, parts))
 
 
 @pytest.mark.parametrize("case", SPLIT, ids=lambda case: f"{case.cell}-{case.B}")
 def test_the_caller_continues_without_a_thread_that_is_late(threaded: None, case: Case) -> None:
-    """With almost no patience most threads leave at their first barriers; the caller runs their parts."""
+    """With a short timeout most threads leave at their first barriers; the caller runs their parts."""
     torch.set_num_threads(5)
     _, layer = case.layers()
     tensors = case.tensors()
     expected = outputs_and_gradients(case, layer, tensors)
-    with _patience(1):
+    with _leave_timeout(1):
         for _ in range(20):
             for one, other in zip(outputs_and_gradients(case, layer, tensors), expected, strict=True):
                 assert torch.equal(one, other)
@@ -110,12 +113,45 @@ def test_threads_that_wait_for_each_other_are_not_used(threaded: None) -> None:
     _, layer = case.layers()
     tensors = case.tensors()
     expected = outputs_and_gradients(case, layer, tensors)  # starts the threads
+    assert backend.KERNEL is not None
+    backend.KERNEL.force_threads(False)
     with _one_processor():
         end = time.monotonic() + 20
-        while not backend.is_contended() and time.monotonic() < end:
+        while not backend.KERNEL.is_contended() and time.monotonic() < end:
             for one, other in zip(outputs_and_gradients(case, layer, tensors), expected, strict=True):
                 assert torch.equal(one, other)
-        assert backend.is_contended()
+        assert backend.KERNEL.is_contended()
+    before = threaded_calls()
+    backend.force_threads(True)
+    assert not backend.KERNEL.is_contended()
+    outputs_and_gradients(case, layer, tensors)
+    assert threaded_calls()[0] > before[0]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_parts_of_unequal_work_are_not_taken_for_lost_time(threaded: None, cell: str) -> None:
+    """One of the eight parts has no entry, and another one as many rows as four of the others."""
+    case = Case(cell, T=400, B=8, inputs=120, H=120, lengths=(400, *[100] * 7), dtype=torch.float32)
+    _, layer = case.layers()
+    tensors = case.tensors()
+    times: dict[int, list[list[int]]] = {1: [], 8: []}
+    for threads, found in [*times.items()] * 10:
+        torch.set_num_threads(threads)
+        start = time.perf_counter_ns()
+        (out, *_) = call(case, layer, tensors)
+        middle, forward = time.perf_counter_ns(), threaded_calls()
+        torch.autograd.grad(out, list(layer.parameters()), torch.ones_like(out))
+        end, backward = time.perf_counter_ns(), threaded_calls()
+        found.append([middle - start, end - middle] if threads == 1 else [forward[2], backward[2]])
+        assert threads == 1 or (forward[1], backward[1]) == (8, 8)
+    for one, estimates in zip(zip(*times[1], strict=True), zip(*times[8], strict=True), strict=True):
+        assert max(estimates) > min(one) / 2
+
+
+def threaded_calls() -> list[int]:
+    """How many calls ran on several threads; the threads of the last one, and its time on one, estimated."""
+    assert backend.KERNEL is not None
+    return backend.KERNEL.threaded_calls()
 
 
 @contextmanager
@@ -123,8 +159,10 @@ def _one_processor() -> Generator[None]:
     """All threads of this process on one processor."""
     before = os.sched_getaffinity(0)
     _set_affinity({min(before)})
-    yield
-    _set_affinity(before)
+    try:
+        yield
+    finally:
+        _set_affinity(before)
 
 
 def _set_affinity(processors: set[int]) -> None:
@@ -134,11 +172,13 @@ def _set_affinity(processors: set[int]) -> None:
 
 
 @contextmanager
-def _patience(nanoseconds: int) -> Generator[None]:
+def _leave_timeout(nanoseconds: int) -> Generator[None]:
     assert backend.KERNEL is not None
-    backend.KERNEL.set_patience(nanoseconds)
-    yield
-    backend.KERNEL.set_patience(0)
+    backend.KERNEL.set_leave_timeout(nanoseconds)
+    try:
+        yield
+    finally:
+        backend.KERNEL.set_leave_timeout(0)
 
 
 def test_the_kernel_is_used() -> None:
@@ -173,21 +213,23 @@ def test_many_forks_end(forks: int) -> None:
     torch.set_num_threads(2)
     layer, x = nn.GRU(64, 64), torch.randn(20, 8, 64)
     expected = _run(layer, x)
-    for number in range(forks):
-        if number == forks // 2:
-            backend.limit_threads(1)  # a call of two parts on one thread starts the idle team
-        _run(layer, x)
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                signal.alarm(60)
-                _compare(layer, x, expected)
-                status = 0
-            finally:
-                os._exit(status)
-        assert os.waitpid(child, 0)[1] == 0
-    backend.force_threads(False)
+    try:
+        for number in range(forks):
+            if number == forks // 2:
+                backend.limit_threads(1)  # a call of two parts on one thread starts the idle team
+            _run(layer, x)
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    signal.alarm(60)
+                    _compare(layer, x, expected)
+                    status = 0
+                finally:
+                    os._exit(status)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        backend.force_threads(False)
 
 
 def run_forked(check: Callable[..., None], *arguments: Any) -> None:

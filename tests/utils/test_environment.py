@@ -26,6 +26,16 @@ def test_a_machine_is_described(tmp_path: Path) -> None:
     assert json.loads(json.dumps(machine.to_json()))["kernels"] == "avx2"
 
 
+def test_a_load_that_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError
+
+    monkeypatch.setattr(os, "getloadavg", fail)
+    assert environment.describe_machine(tmp_path, kernels="avx2").load is None
+    monkeypatch.delattr(os, "getloadavg")
+    assert environment.describe_machine(tmp_path, kernels="avx2").load is None
+
+
 def test_an_environment_without_kernels(tmp_path: Path) -> None:
     assert not environment.describe_machine(tmp_path, kernels="torch").compiled
 

@@ -81,11 +81,11 @@ def bench(
             translate("train") if row.grad else translate("infer"),
             row.cell.rpartition(":")[2],
             f"{1e3 * row.torch:.3g}"
-            if row.peak_share is not None
+            if row.matmul_share is not None
             else f"{SHORT[row.compared_with]} {1e3 * row.torch:.3g}",
             f"{1e3 * row.ours:.3g}",
             f"{row.ratio:.2f}x",
-            "" if row.peak_share is None else f"{100 * row.peak_share:.0f} %",
+            "" if row.matmul_share is None else f"{100 * row.matmul_share:.0f} %",
             "" if row.roofline_share is None else f"{100 * row.roofline_share:.0f} %",
             row.backend.split(" ")[0].rstrip(":"),
         )
@@ -108,7 +108,7 @@ def bench(
             )
         )
     print(translate("medians; torch and ohlol are measured in turns"))
-    if any(row.peak_share is None for row in rows):
+    if any(row.matmul_share is None for row in rows):
         print(
             translate(
                 "loop, TorchScript: the same cell in a loop over the steps, as it is or compiled; the faster "

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.files import JSON_LIMIT
 from ohlol.utils.translation import translate
 
 STDIN = "-"
@@ -183,7 +184,22 @@ def _convert(path: str | Path, encoding: str | None) -> Iterator[bytes]:
         blocks = _decode(blocks, encoding, name_of(path))
         start = next(blocks, b"")
         blocks = chain([start], blocks)
-    return iter([array_lines(b"".join(blocks), name_of(path))]) if _is_array(path, start) else blocks
+    return iter([array_lines(_join(blocks, name_of(path)), name_of(path))]) if _is_array(path, start) else blocks
+
+
+def _join(blocks: Iterator[bytes], file: str) -> bytes:
+    """The bytes of a file that holds an array of JSON; raises InputError where they are more than `JSON_LIMIT`."""
+    joined = bytearray()
+    for block in blocks:
+        joined += block
+        if len(joined) > JSON_LIMIT:
+            raise InputError(
+                "{file}: an array of JSON with more than {limit} bytes; write one element a line, in a file that ends "
+                "in .jsonl",
+                file=file,
+                limit=JSON_LIMIT,
+            )
+    return bytes(joined)
 
 
 def _is_array(path: str | Path, start: bytes) -> bool:

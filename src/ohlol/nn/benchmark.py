@@ -4,8 +4,8 @@ A layer of torch is compared with the same layer of ohlol, and a cell that torch
 loop over the steps, as it is and compiled by TorchScript, whichever is faster.
 
 Times are taken in turns, so that a change in the machine's load affects all, and the median of the turns is kept. The
-share of the peak is the layer's arithmetic per second over that of the fastest `torch.mm` of two large matrices in the
-same run. It exceeds 1 where `torch.mm` uses narrower vectors than the layer. The share of the roofline is the least
+share of `torch.mm` is the layer's arithmetic per second over that of the fastest `torch.mm` of two large matrices in
+the same run. It exceeds 1 where `torch.mm` uses narrower vectors than the layer. The share of the roofline is the least
 time in which the machine could run the layer over the time measured.
 """
 
@@ -66,7 +66,7 @@ class Row:
     """Of the fastest implementation by torch."""
     ours: float
     turns: int
-    peak_share: float | None
+    matmul_share: float | None
     """Relative to `torch.mm`; None for a cell whose arithmetic is not known."""
     roofline_share: float | None
     """Relative to what the machine could do; None likewise."""
@@ -214,11 +214,11 @@ def _measure(
     (ours, *theirs), turns = time_in_turns(calls, seconds)
     times = dict(zip(names, theirs, strict=True))
     fastest = min(names, key=times.__getitem__)
-    share = roofline_share = None
+    matmul_share = roofline_share = None
     bound = ""
     if spec.torch_layer is not None:
         work, traffic = count_work(len(spec.gates), size, grad)
-        share = work / ours / limits.matmul
+        matmul_share = work / ours / limits.matmul
         least, bound = limits.least_time(work, traffic * x.itemsize)
         roofline_share = least / ours
     return Row(
@@ -228,7 +228,7 @@ def _measure(
         torch=times[fastest],
         ours=ours,
         turns=turns,
-        peak_share=share,
+        matmul_share=matmul_share,
         roofline_share=roofline_share,
         bound=bound,
         backend=contest.backend(x),
@@ -342,7 +342,7 @@ def group_cells(rows: Sequence[Row]) -> list[list[Row]]:
     """The rows of cells that were compared with loops, by size and mode; groups of several."""
     groups: dict[tuple[Size, bool], list[Row]] = {}
     for row in rows:
-        if row.peak_share is None:
+        if row.matmul_share is None:
             groups.setdefault((row.size, row.grad), []).append(row)
     return [group for group in groups.values() if len(group) > 1]
 

@@ -38,7 +38,7 @@ class Limits:
 
     @property
     def peak(self) -> float:
-        """Operations a second of the instruction set in use; without kernels of `torch.mm`."""
+        """Operations a second of the instruction set in use, or that of `torch.mm` if there are no kernels."""
         return self.multiply_adds.get(self.variant, self.matmul)
 
     def least_time(self, operations: int, size: int) -> tuple[float, str]:

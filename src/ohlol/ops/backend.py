@@ -7,8 +7,10 @@ read before a write shows; the tests run so.
 
 import importlib
 import os
+import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,16 +37,29 @@ def _load() -> tuple[ModuleType | None, str]:
     try:
         # torch is imported above, so that its libgomp.so.1 is the one the kernels share
         module = importlib.import_module("ohlol.ops._kernel")
-    except ModuleNotFoundError:
-        return None, "the compiled kernels are not installed (no compiler was found when ohlol was built)"
-    except ImportError as error:  # a library that they need, such as that of OpenMP, is missing
-        return None, f"the compiled kernels cannot be loaded: {error}"
+    except ImportError as error:  # also where a library that they need is missing, such as that of OpenMP
+        is_absent = isinstance(error, ModuleNotFoundError) and not _list_compiled()
+        reason = (
+            "the compiled kernels are not installed (no compiler was found when ohlol was built)"
+            if is_absent
+            else f"the compiled kernels cannot be loaded: {error}"
+        )
+        if variant:
+            raise ImportError(f"OHLOL_KERNEL={variant}: {reason}") from error
+        if not is_absent:
+            warnings.warn(f"{reason}; torch's own layers run instead; OHLOL_KERNEL=off chooses them", stacklevel=2)
+        return None, reason
     if variant:
         if variant not in module.supported():
             raise ValueError(f"OHLOL_KERNEL={variant}: this machine runs {', '.join(module.supported())}")
         module.select(variant)
     module.limit_threads(find_processors().count)
     return module, ""
+
+
+def _list_compiled() -> list[Path]:
+    """The files of the compiled module beside this one, also those of another version of Python."""
+    return [path for path in Path(__file__).parent.glob("_kernel.*") if path.suffix in (".so", ".pyd")]
 
 
 _had_threads = False
@@ -217,6 +232,7 @@ def measure_peak(variant: str, dtype: torch.dtype, threads: int, seconds: float)
 
     Raises:
         RuntimeError: there is no compiled module.
+        ValueError: this machine does not run the variant.
     """
     if KERNEL is None:
         raise RuntimeError(f"no kernel to measure: {ABSENT}")
@@ -224,9 +240,13 @@ def measure_peak(variant: str, dtype: torch.dtype, threads: int, seconds: float)
 
 
 def force_threads(on: bool) -> None:
-    """Split even the smallest call among the threads, and start more of them than there are processors; for tests."""
+    """Split even the smallest call among the threads, whatever time they lose, also if they outnumber the processors.
+
+    For tests.
+    """
     if KERNEL is not None:
         KERNEL.set_serial_below(0.0 if on else KERNEL.SERIAL_BELOW)
+        KERNEL.force_threads(on)
     limit_threads(0 if on else find_processors().count)
 
 
@@ -234,11 +254,6 @@ def limit_threads(processors: int) -> None:
     """Run each call on this many threads at most, whatever it is split into; 0: no limit."""
     if KERNEL is not None:
         KERNEL.limit_threads(processors)
-
-
-def is_contended() -> bool:
-    """Whether calls run on one thread at present, since other processes use the processors."""
-    return KERNEL is not None and KERNEL.is_contended()
 
 
 def fill_with_nan(on: bool) -> None:

@@ -76,7 +76,7 @@ def describe_machine(folder: Path = Path(), *, kernels: str) -> Machine:
         processor=torch.backends.cpu.get_cpu_capability(),
         cores=processors.allowed,
         quota=processors.quota,
-        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        load=_get_load(),
         memory=get_free_memory() or 0,
         packages={name: _get_version(name) for name in PACKAGES},
         threads=torch.get_num_threads(),
@@ -129,6 +129,13 @@ def get_free_memory() -> int | None:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
+
+
+def _get_load() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # on Windows; where the system does not say
+        return None
 
 
 def _get_version(name: str) -> str | None:

@@ -1,7 +1,8 @@
 """The processors that this process may use: those of its affinity, and the quota of its control group.
 
-torch's default number of threads regards the affinity only. In a container with a quota of one processor on a machine
-of eight, eight threads would use up the quota in an eighth of each period, and then all of them would stand still.
+torch's default number of threads depends only on the affinity. In a container with a quota of one processor on a
+machine of eight, eight threads would use up the quota in an eighth of each period, and then all are throttled until the
+next period.
 """
 
 import math
@@ -27,7 +28,7 @@ class Processors:
 
     @property
     def count(self) -> int:
-        """The most threads that can run at the same time without waiting for the quota."""
+        """The threads that can use all of the quota, rounded up: with a fraction of it they are throttled at times."""
         return self.allowed if self.quota is None else max(1, min(self.allowed, math.ceil(self.quota)))
 
 
