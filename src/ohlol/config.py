@@ -301,7 +301,7 @@ MAX_LAYERS = 256
 """Far above any recurrent network; layers are created one by one, so that millions of them would take minutes."""
 MAX_SIZE = 1 << 20
 """Of any size; a larger network would not fit into memory."""
-MAX_MINUTES = 60.0 * 24 * 366
+MAX_MINUTES = 60 * 24 * 366
 """A year."""
 MAX_PENALTY = 1e6
 """Far above any useful factor of a penalty, which would leave nothing of the loss."""
@@ -341,13 +341,13 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (model, ("num_layers",), 1, MAX_LAYERS),
         (model, ("embedding_size", "char_rnn_size", "bigram_size"), 0, MAX_SIZE),
         (model, ("vectors_limit",), 0, MAX_VECTORS),
-        (training, ("minutes",), 0.0, MAX_MINUTES),
+        (training, ("minutes",), 0, MAX_MINUTES),
         (training, ("epochs",), 0 if training.minutes else 1, MAX_SIZE),
         (training, ("batch_size", "bptt"), 1, MAX_SIZE),
         (training, ("warmup_steps", "patience", "seed", "unfreeze_epochs"), 0, 2**63 - 1),
-        (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),
-        (training, ("activation_regularization", "temporal_activation_regularization"), 0.0, MAX_PENALTY),
-        (training, ("dev_fraction",), 0.0, 0.5),
+        (training, ("max_grad_norm", "weight_decay"), 0, float("inf")),
+        (training, ("activation_regularization", "temporal_activation_regularization"), 0, MAX_PENALTY),
+        (training, ("dev_fraction",), 0, 0.5),
     ):
         for name in names:
             value = getattr(owner, name)

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,7 @@ from ohlol.cli.app import (
     continue_without_output,
     one_of,
 )
+from ohlol.cli.flags import name_flags
 from ohlol.config import LR_SCHEDULES, OPTIMIZERS, POOLINGS, PRECISIONS, VECTORS_TRAINING, WEIGHT_AVERAGING
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
@@ -205,7 +207,7 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Minutes to train; the learning rate falls with the time, and epochs are as many as fit.",
+            help="Minutes to train, 0: no limit; the learning rate falls with the time, in as many epochs as fit.",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -344,7 +346,9 @@ def train(
     run = out if out is not None or resume else run_directory.choose_free_name(stem)
     is_tutorial = not files and not resume
     targets = [target for _, target in pairs or loading.HELLO] if is_tutorial else None
-    callback = progress.make_progress_callback(console(), targets)
+    callback = progress.make_progress_callback(
+        console(), targets, partial(name_flags, app=app, command="train")
+    )
     try:
         with continue_without_output():
             model = fit(

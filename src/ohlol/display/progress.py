@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 from rich.cells import cell_len
@@ -24,16 +25,19 @@ from ohlol.utils.terminal import escape_symbol, print_data, print_message
 from ohlol.utils.translation import choose_language, message_id, translate
 
 
-def make_progress_callback(console: Console, targets: list[str] | None = None) -> Callback:
+def make_progress_callback(
+    console: Console, targets: list[str] | None = None, name_settings: Callable[[str], str] = str
+) -> Callback:
     """Return the callback for a console: the tutorial's output for pairs, otherwise a bar or a log.
 
     Args:
         console: where to print.
         targets: the targets of the pairs, in order; None for data from files.
+        name_settings: replaces the settings in backticks of a message, such as by the flags of a command line.
     """
-    if targets is not None:
-        return Tutorial(console, targets)
-    return Bar(console) if console.is_terminal else Log(console)
+    callback = Tutorial(console, targets) if targets is not None else (Bar if console.is_terminal else Log)(console)
+    callback.name_settings = name_settings
+    return callback
 
 
 class Determinism(Callback):
@@ -51,12 +55,14 @@ class Summary(Callback):
     """Prints at the end why training ended, the metrics of the best weights, and their loss beside its baselines."""
 
     console: Console
+    name_settings: Callable[[str], str] = str
+    """Replaces the settings in backticks of a message."""
 
     def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Print the end, the metrics, and the loss compared with its baselines, in the language of the environment."""
         end = end_line(trainer, choose_language())
         if end is not None:
-            print(end, file=self.console.file)
+            print(self.name_settings(end), file=self.console.file)
         print(
             translate("best weights: {metrics}", metrics=format_metrics(trainer.config.metrics)), file=self.console.file
         )
@@ -67,7 +73,7 @@ class Summary(Callback):
             print(texts.text(key, choose_language(), metrics=metrics), file=self.console.file)
         loss = compute_baselines(trainer.config, trainer.codec, accumulator)
         for line in baseline_lines(loss, choose_language()):
-            print(line, file=self.console.file, flush=True)
+            print(self.name_settings(line), file=self.console.file, flush=True)
 
 
 def end_line(trainer: Training, lang: str) -> str | None:

@@ -28,6 +28,8 @@ from ohlol.utils.errors import InputError, describe_user_error
 
 CELL_NAMES = tuple(spec.name for spec in torch_cells())
 REFERENCE = "plain matrix products"
+IN_A_LOOP = " in a loop"
+"""Ends the name of a cell that is called step by step."""
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 """The largest difference, relative to the largest value of the reference or 1, that the order of sums explains."""
 MAX_TENSOR_SIZE = 1024
@@ -297,7 +299,7 @@ def _implementations(spec: CellSpec) -> dict[str, Run]:
 
     implementations: dict[str, Run] = {REFERENCE: products, "ohlol.cells.unroll": unroll}
     cell_name = f"ohlol.nn.{spec.torch_cell.__name__}" if spec.torch_cell is not None else "ohlol.nn.StepCell"
-    implementations[f"{cell_name} in a loop"] = loop
+    implementations[cell_name + IN_A_LOOP] = loop
     if spec.torch_layer is not None:
         implementations[f"torch.nn.{spec.torch_layer.__name__}"] = layer(accelerated=False)
         implementations[f"ohlol.nn.{spec.torch_layer.__name__}"] = layer(accelerated=True)
@@ -385,7 +387,7 @@ def _compare_module(
     class_name = type(cell).__name__
     backend = nn.explain_backend(_recurrent(deepcopy(cell).eval(), layers, width), x.float())
     path = "loop" if backend.startswith("torch") else backend
-    runs = {f"{class_name} in a loop": partial(run, True), f"ohlol.nn.Recurrent, {path}": partial(run, False)}
+    runs = {class_name + IN_A_LOOP: partial(run, True), f"ohlol.nn.Recurrent, {path}": partial(run, False)}
     try:
         starts = reach_state()
         results = _differences(runs, run(True, torch.float64))
