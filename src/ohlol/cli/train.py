@@ -346,9 +346,7 @@ def train(
     run = out if out is not None or resume else run_directory.choose_free_name(stem)
     is_tutorial = not files and not resume
     targets = [target for _, target in pairs or loading.HELLO] if is_tutorial else None
-    callback = progress.make_progress_callback(
-        console(), targets, partial(name_flags, app=app, command="train")
-    )
+    callback = progress.make_progress_callback(console(), targets, partial(name_flags, app=app, command="train"))
     try:
         with continue_without_output():
             model = fit(

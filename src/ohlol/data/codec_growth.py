@@ -5,7 +5,7 @@ from dataclasses import replace
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import Vocab
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import message_id, translate
 
 
 def grow_codec(codec: Codec, start: Codec) -> Codec:
@@ -66,7 +66,7 @@ def check_inputs(codec: Codec, start: Codec) -> None:
 def _describe_inputs(codec: Codec) -> str:
     if codec.panel is not None:
         return translate("series whose rows are forecast")
-    return "symbols" if codec.symbols is not None else translate("rows of numbers")
+    return message_id("symbols", "what is read") if codec.symbols is not None else translate("rows of numbers")
 
 
 def _union(vocab: Vocab | None, other: Vocab | None) -> Vocab | None:

@@ -52,6 +52,17 @@ class Place(NamedTuple):
         )
 
 
+class Argument(Place):
+    """An argument of Python: its file is a message with the number of the argument, one of the next two."""
+
+    def __str__(self) -> str:
+        return translate(self.file, number=self.line)
+
+
+TEXT_ARGUMENT = message_id("text {number}")
+SERIES_ARGUMENT = message_id("series {number}")
+
+
 class FileRange(NamedTuple):
     """Part of a file: its UTF-8 bytes `start` to `end - 1`, where a line begins at both offsets.
 

@@ -475,7 +475,7 @@ def check_settings(settings: DataSettings) -> DataSettings:
     kind = None if settings.task is None else TARGET_KINDS[settings.task]
     has_series = kind is None or kind.horizon or (kind.per_sequence and not kind.multiple)
     for names, suits, what in (
-        (FORECAST_SETTINGS, kind is None or kind.horizon, f"task {default_task(PANEL)}"),
+        (FORECAST_SETTINGS, kind is None or kind.horizon, translate("task {task}", task=default_task(PANEL))),
         (("series", "time"), has_series, translate("series of numbers")),
     ):
         for name in names:

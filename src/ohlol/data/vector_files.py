@@ -25,7 +25,7 @@ from ohlol.data.vocab import UNK, Vocab
 from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, InputWarning, describe_error
-from ohlol.utils.translation import message_id, translate
+from ohlol.utils.translation import join_phrases, message_id, translate
 
 LINE_LIMIT = 1 << 25
 """Bytes of the longest line of a text file: MAX_SIZE numbers of 32 characters."""
@@ -124,7 +124,9 @@ def _select(source: VectorSource, needed: set[str], symbols: Vocab, limit: int) 
             kept[word] = None
             table += vector.tobytes()
     if skipped:
-        reasons = ", ".join(f"{count:,} with {reason}" for reason, count in skipped.items())
+        reasons = join_phrases(
+            translate("{count:,} with {reason}", count=count, reason=reason) for reason, count in skipped.items()
+        )
         warnings.warn(
             translate(
                 "{first}: skipped as the first of {total:,} words: {reasons}",

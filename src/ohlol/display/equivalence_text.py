@@ -39,7 +39,8 @@ def comparisons_to_text(comparisons: Sequence[Comparison], console: Console, *, 
         for name, one in zip(names, comparison.implementations, strict=True):
             mark = ("ok" if one.agrees else "x") if page.ascii else ("✓" if one.agrees else "✗")
             numbers = f"{one.output:>9.1e}{one.gradient:>11.1e}{one.output32:>9.1e}{one.gradient32:>11.1e}"
-            page.print((f"{mark} ", "green" if one.agrees else "bold red"), name + " " * (name_width - cell_len(name)), numbers)
+            padding = " " * (name_width - cell_len(name))
+            page.print((f"{mark} ", "green" if one.agrees else "bold red"), name + padding, numbers)
         if comparison.converted is not None:
             page.print(page.text("prove_converted" if comparison.converted else "prove_not_converted"))
 

@@ -22,7 +22,7 @@ from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
 from ohlol.data.frames import Records, read_records
-from ohlol.data.lines import Place, error_at
+from ohlol.data.lines import SERIES_ARGUMENT, TEXT_ARGUMENT, Argument, Place, error_at
 from ohlol.data.loading import PreparedData, Source, corpus_folder, prepared_from
 from ohlol.data.panel import Panel
 from ohlol.data.readers.labelled import LabelledSeries
@@ -102,17 +102,17 @@ class TrainedModel:
             InputError: one is empty, or is no series with the columns of training.
         """
         if self.targets.rows:
-            series = [self._check_series(text, Place("argument", i)) for i, text in enumerate(texts, 1)]
+            series = [self._check_series(text, Argument(SERIES_ARGUMENT, i)) for i, text in enumerate(texts, 1)]
             rows, places, names = [one.rows for one in series], [one.place for one in series], [s.name for s in series]
             columns = self.codec.columns
             return RawData(self.task, self.config.data, rows, None, places, columns, names=tuple(names))
         inputs: list[Symbols] = [
             sequences.split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts
         ]
-        places = [Place("argument", i + 1) for i in range(len(inputs))]
-        for (name, number), sequence in zip(places, inputs, strict=True):
+        places = [Argument(TEXT_ARGUMENT, i + 1) for i in range(len(inputs))]
+        for place, sequence in zip(places, inputs, strict=True):
             if not len(sequence):
-                raise InputError("{name} {number} is empty; give at least one symbol", name=name, number=number)
+                raise InputError("{place}: is empty; give at least one symbol", place=place)
         return RawData(self.task, self.config.data, inputs, None, places)
 
     def _check_series(self, series: Any, place: Place) -> LabelledSeries:

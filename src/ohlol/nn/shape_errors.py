@@ -288,11 +288,17 @@ def _layer_state(layer: torch.nn.RNNBase, x: Tensor, name: str, state: Tensor) -
         return Advice("state_batch_first", name, 0, message, f"{name} = {name}.transpose(0, 1)")
     if batched and given == (L * D, T, H) and T != B:
         first = not layer.batch_first
-        message = (
-            f"the input {_shape(x)} is read as {'(B, T, I)' if layer.batch_first else '(T, B, I)'}, so B={B}, but "
-            f"{name} has B={T} at axis 1: the input's axes 0 and 1 are the other way round"
+        message = translate(
+            "the input {shape} is read as {read}, so B={B}, but {name} has B={T} at axis 1: the input's axes 0 and 1 "
+            "are the other way round",
+            shape=_shape(x),
+            read="(B, T, I)" if layer.batch_first else "(T, B, I)",
+            B=B,
+            name=name,
+            T=T,
         )
-        return Advice("batch_first", "input", 0, message, f"batch_first={first} in the layer, or x = x.transpose(0, 1)")
+        fix = translate("batch_first={value} in the layer, or x = x.transpose(0, 1)", value=first)
+        return Advice("batch_first", "input", 0, message, fix)
     if D == 2 and given[0] == L and given[1:] == wanted[1:]:
         message = translate(
             "{state}, with {L} at axis 0; a bidirectional layer has two states for each of its layers, {should}",

@@ -15,7 +15,7 @@ LISTED = 20
 def list_names(names: tuple[str, ...]) -> str:
     """The names of columns as a message gives them."""
     more = translate(" and {count} more", count=len(names) - LISTED) * (len(names) > LISTED)
-    return (", ".join(map(quote, names[:LISTED])) or "none") + more
+    return (", ".join(map(quote, names[:LISTED])) or translate("none")) + more
 
 
 def find_column(names: tuple[str, ...], name: str, place: Place) -> int:

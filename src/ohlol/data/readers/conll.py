@@ -15,7 +15,7 @@ from ohlol.data.readers.pairs import read_json_pairs
 from ohlol.data.readers.plain_lines import read_plain_lines
 from ohlol.data.targets import TargetKind
 from ohlol.utils.errors import InputError, InputWarning
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import message_id, translate
 
 SUFFIXES = (".conll", ".conllu", ".conllup", ".conllx")
 CONLLU = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
@@ -248,7 +248,7 @@ class ColumnLayout:
         if comment and len(cells) != self.width:
             return None
         if len(cells) != self.width:
-            marks = "tabs" if self.tabs else "spaces"
+            marks = message_id("tabs" if self.tabs else "spaces")
             raise error_at(
                 line.place,
                 translate(

@@ -16,7 +16,7 @@ from ohlol.data.readers.panels import check_statics, infer_numbers, infer_time, 
 from ohlol.data.readers.tables import Table, number
 from ohlol.data.targets import TARGET_KINDS
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import message_id, translate
 
 
 class LabelledSeries(NamedTuple):
@@ -94,7 +94,7 @@ def read_labelled(
                     names=quote(names[column]),
                 ),
             )
-        check_statics(read, group, columns.static, key, translate("a series has one target"))
+        check_statics(read, group, columns.static, key, message_id("a series has one target"))
         target = read.statics[first][0] if targets else None
         if target is not None and is_quantity:
             target = _quantity(table, target, columns.static[0], read.places[first])

@@ -93,7 +93,7 @@ def describe_number_form(cell: str) -> str:
     if grouped is not None:
         plain = digits.replace(grouped[1], "").replace(",", ".")
     if affix or match["open"]:
-        return f"{plain.replace(',', '.')} with {affix or '()'!r}"
+        return translate("{number} with {affix!r}", number=plain.replace(",", "."), affix=affix or "()")
     if grouped is None:
         return translate("{number} (a decimal comma)", number=digits.replace(",", ".")) if "," in digits else plain
     if grouped[1] == "," and digits.count(",") == 1 and "." not in digits:

@@ -332,7 +332,7 @@ def check_statics(
                         key=quote(key),
                         before=quote(before),
                         value=quote(value),
-                        advice=translate(advice),
+                        advice=advice,
                     ),
                 )
 
