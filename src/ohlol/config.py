@@ -267,9 +267,9 @@ class DynamicSettings:
             )
         if not 1 <= self.dynamic_steps <= MAX_SIZE:
             bound = (
-                translate("at least 1")
+                translate("at least {low}", low=1)
                 if self.dynamic_steps < 1
-                else translate("at most {max_size}", max_size=MAX_SIZE)
+                else translate("at most {high}", high=MAX_SIZE)
             )
             raise InputError(
                 "`dynamic_steps` is {dynamic_steps}; it must be {bound}", dynamic_steps=self.dynamic_steps, bound=bound

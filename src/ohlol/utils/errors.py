@@ -3,7 +3,7 @@
 import traceback
 from types import FrameType
 
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import fill_in
 
 
 class InputError(Exception):
@@ -21,7 +21,7 @@ class InputError(Exception):
     """
 
     def __init__(self, message: str, /, **values: object) -> None:
-        super().__init__(translate(message, **values))
+        super().__init__(fill_in(message, values))
 
 
 class TooLarge(InputError):  # noqa: N818 - what was asked for is

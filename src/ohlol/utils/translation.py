@@ -77,12 +77,15 @@ def translate(message: str, /, *, lang: str | None = None, context: str | None =
     >>> translate("{path}: no such file", path="data.csv", lang="en")
     'data.csv: no such file'
     """
+    return fill_in(message, values, lang, context)
+
+
+def fill_in(message: str, values: Mapping[str, object], lang: str | None = None, context: str | None = None) -> str:
+    """Return a translated message with values, as `translate` does."""
     catalogue = _load_catalogue(choose_language(lang))
     context = message.context if context is None and isinstance(message, Message) else context
     text = catalogue.gettext(message) if context is None else catalogue.pgettext(context, message)
-    shown = {
-        name: translate(value, lang=lang) if isinstance(value, Message) else value for name, value in values.items()
-    }
+    shown = {name: fill_in(value, {}, lang) if isinstance(value, Message) else value for name, value in values.items()}
     return text.format(**shown) if shown else text
 
 
