@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
-from ohlol.utils.translation import message_id, translate
+from ohlol.utils.translation import join_list, message_id, translate
 
 LEVELS = ("char", "word")
 LAYOUTS = ("long", "wide")
@@ -392,7 +392,7 @@ def check_choice(value: str, name: str, choices: Iterable[str]) -> None:
             "`{name}` is {value}; it must be one of {choices}",
             name=name,
             value=shorten(repr(value)),
-            choices=", ".join(choices),
+            choices=join_list(choices),
         )
 
 

@@ -11,7 +11,7 @@ from ohlol.utils.errors import InputError
 from ohlol.utils.translation import (
     LANGUAGES,
     choose_language,
-    join_names,
+    join_list,
     join_phrases,
     message_id,
     translate,
@@ -96,9 +96,9 @@ def test_a_value_that_is_a_message_is_translated_with_the_message() -> None:
 
 
 def test_lists_have_the_punctuation_of_the_language() -> None:
-    assert (join_phrases("ab"), join_names("ab")) == ("a, b", "a, b")
+    assert (join_phrases("ab"), join_list("ab")) == ("a, b", "a, b")
     with use_language("zh"):
-        assert (join_phrases("ab"), join_names("ab")) == ("a，b", "a、b")
+        assert (join_phrases("ab"), join_list("ab")) == ("a，b", "a、b")
 
 
 def test_a_context_selects_a_translation() -> None:

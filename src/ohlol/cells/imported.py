@@ -17,6 +17,7 @@ import torch
 
 from ohlol.cells.base import CELLS, CellSpec, register
 from ohlol.utils.errors import InputError, describe_user_error, shorten
+from ohlol.utils.translation import join_list
 
 
 def import_cell(name: str) -> CellSpec:
@@ -94,7 +95,7 @@ def check_cell_name(name: str) -> None:
         raise InputError(
             "`cell` is {name}; it must be one of {cells}, or package.module:Class",
             name=shorten(repr(name)),
-            cells=", ".join(CELLS),
+            cells=join_list(CELLS),
         )
 
 

@@ -11,7 +11,7 @@ import typer
 
 from ohlol.cli.app import MACHINE, Json, app, console
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 if TYPE_CHECKING:
     from ohlol.utils.environment import Machine
@@ -56,7 +56,7 @@ def doctor(
         _print(machine, reproducible, checks)
     failed = [check.check for check in checks if not check.passed]
     if failed:
-        raise InputError("the self-test failed: {failed}", failed=", ".join(failed))
+        raise InputError("the self-test failed: {failed}", failed=join_list(failed))
 
 
 def run_self_test() -> list[Check]:

@@ -12,14 +12,14 @@ from typer.core import TyperCommand, TyperGroup
 
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import new_console, wrap
-from ohlol.utils.translation import LANGUAGES, message_id, translate
+from ohlol.utils.translation import LANGUAGES, join_list, message_id, translate
 
 
 def check_language(lang: str | None) -> None:
     """Check the value of `--lang`; raises InputError where it is no language."""
     if lang is not None and lang not in LANGUAGES:
         raise InputError(
-            "`lang` is {value!r}; it must be one of {languages}", value=lang, languages=", ".join(LANGUAGES)
+            "`lang` is {value!r}; it must be one of {languages}", value=lang, languages=join_list(LANGUAGES)
         )
 
 

@@ -144,7 +144,8 @@ def train(
     vectors_limit: Annotated[
         int | None,
         typer.Option(
-            help="Words of the file that the run keeps for prediction, beside those of the data.", rich_help_panel=MODEL
+            help="Words of the file that the run keeps for prediction, in addition to those of the data.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     char_rnn_size: Annotated[
@@ -207,7 +208,8 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Minutes to train, 0: no limit; the learning rate falls with the time, in as many epochs as fit.",
+            help="Minutes to train, 0: no limit; trains as many epochs as fit into the time, in which the learning "
+            "rate falls.",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -272,14 +274,14 @@ def train(
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="Stop after so many epochs without improvement; 0: never.", rich_help_panel=TRAINING),
+        typer.Option(help="Stop after this many epochs without improvement; 0: never.", rich_help_panel=TRAINING),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of weights, data order and dropout.", rich_help_panel=TRAINING)
     ] = None,
     checkpoint_every: Annotated[
         str | None,
-        typer.Option(help="Save the state every so many seconds (300s) or steps (200).", rich_help_panel=TRAINING),
+        typer.Option(help="Save the state after this many seconds (300s) or steps (200).", rich_help_panel=TRAINING),
     ] = None,
     on_nan: Annotated[
         str | None, typer.Option(help="When a loss is NaN: stop, or skip the step.", rich_help_panel=TRAINING)

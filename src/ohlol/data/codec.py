@@ -30,7 +30,7 @@ from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.errors import InputError, InputWarning, describe_error
 from ohlol.utils.files import check_encodable
-from ohlol.utils.translation import message_id, translate
+from ohlol.utils.translation import join_list, message_id, translate
 
 WORD_MIN_COUNT = 2
 """Where the target is the next word, words that occur once become <unk>: a smaller softmax, and <unk> is trained."""
@@ -424,7 +424,7 @@ class Codec:
                 vocab=list_symbols(vocab),
             )
         more = translate(" and {count} more", count=len(unseen) - LISTED_LABELS) * (len(unseen) > LISTED_LABELS)
-        listed = ", ".join(map(quote, unseen[:LISTED_LABELS])) + more
+        listed = join_list(map(quote, unseen[:LISTED_LABELS])) + more
         warnings.warn(
             translate(
                 "{file}: {count:,} of {count_2:,} labels were not seen in training, and {missed}: {listed}",
@@ -467,8 +467,8 @@ class Codec:
             raise InputError(
                 "{file}: the input columns are {columns}; the model was trained on {columns_2}",
                 file=file,
-                columns=", ".join(columns),
-                columns_2=", ".join(self.columns),
+                columns=join_list(columns),
+                columns_2=join_list(self.columns),
             )
 
     def to_json(self) -> dict[str, Any]:

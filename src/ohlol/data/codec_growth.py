@@ -5,7 +5,7 @@ from dataclasses import replace
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import Vocab
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import message_id, translate
+from ohlol.utils.translation import join_list, message_id, translate
 
 
 def grow_codec(codec: Codec, start: Codec) -> Codec:
@@ -55,7 +55,7 @@ def check_inputs(codec: Codec, start: Codec) -> None:
             "`start_from` names a run that reads {kinds}, and the data are {kinds_2}", kinds=kinds[1], kinds_2=kinds[0]
         )
     if codec.panel is None and codec.columns != start.columns:
-        mine, other = (", ".join(one.columns) for one in (codec, start))
+        mine, other = (join_list(one.columns) for one in (codec, start))
         raise InputError(
             "`start_from` names a run whose input columns are {other}, and those of the data are {mine}",
             other=other,

@@ -7,7 +7,7 @@ import numpy as np
 from ohlol.config import DataSettings
 from ohlol.data.panel import Panel
 from ohlol.data.readers.column_names import list_names, split_names
-from ohlol.utils.translation import message_id, translate
+from ohlol.utils.translation import join_phrases, message_id, translate
 
 ROLES = (
     message_id("input"),
@@ -52,7 +52,8 @@ class Interpretation:
     def __str__(self) -> str:
         """One line: file, format with the reason, task, columns and level."""
         settings = self.settings
-        parts = [f"{self.file}: {settings.format} ({self.reason})", translate("task {task}", task=settings.task)]
+        form = translate("{file}: {format} ({reason})", file=self.file, format=settings.format, reason=self.reason)
+        parts = [form, translate("task {task}", task=settings.task)]
         if settings.input and settings.input == settings.target:
             parts.append(translate("input and target {input}", input=_listed(settings.input, self.names)))
         else:
@@ -70,7 +71,7 @@ class Interpretation:
         )
         parts += [translate("sheet {sheet!r}", sheet=settings.sheet)] if settings.sheet else []
         parts += [translate("encoding {encoding}", encoding=settings.encoding)] if settings.encoding else []
-        return ", ".join(parts) + (
+        return join_phrases(parts) + (
             translate("; not read: {unread}", unread=list_names(self.unread)) if self.unread else ""
         )
 

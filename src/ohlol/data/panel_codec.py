@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, format_time
 from ohlol.data.smoothing import fill_missing, seasonal_naive, smooth
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import join_list, translate
 
 Floats = NDArray[np.float64]
 
@@ -190,7 +191,7 @@ class PanelCodec:
         for name in ("targets", "known", "observed", "static"):
             expected, actual = getattr(self.columns, name), getattr(panel.columns, name)
             if expected != actual:
-                listed = [", ".join(names) or "none" for names in (actual, expected)]
+                listed = [join_list(names) or translate("none") for names in (actual, expected)]
                 raise InputError(
                     "{file}: the {name} are {listed}; the model was trained with {listed_2}",
                     file=file,

@@ -29,7 +29,7 @@ from ohlol.data.symbols import Symbols, split_line, split_lines
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import check_encodable
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 FilePath = str | Path | Records
 """A file, or a table in memory."""
@@ -268,7 +268,7 @@ def _data_from_labelled(series: Sequence[LabelledSeries], settings: DataSettings
     if len(widths) > 1:
         raise InputError(
             "{listed}; all must agree",
-            listed=", ".join(
+            listed=join_list(
                 translate("{place}: {width} columns", place=place, width=width) for width, place in widths.items()
             ),
         )
@@ -435,7 +435,7 @@ def check_settings(settings: DataSettings) -> DataSettings:
                 "`{name}` is {value}; it must be one of {choices}",
                 name=name,
                 value=quote(value),
-                choices=", ".join(choices),
+                choices=join_list(choices),
             )
     for name, value, choices in (
         ("decimal", settings.decimal, DECIMAL_MARKS),
@@ -489,7 +489,7 @@ def check_settings(settings: DataSettings) -> DataSettings:
 
 def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
     if settings.task is not None and not reader.serves(settings.task):
-        suitable = ", ".join(name for name, other in READERS.items() if other.serves(settings.task))
+        suitable = join_list(name for name, other in READERS.items() if other.serves(settings.task))
         raise InputError(
             "format {format} does not serve task {task}; use {suitable}",
             format=settings.format,
@@ -497,7 +497,7 @@ def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
             suitable=suitable,
         )
     if reader.level is not None and settings.level not in (None, reader.level):
-        suitable = ", ".join(name for name, other in READERS.items() if other.level == settings.level)
+        suitable = join_list(name for name, other in READERS.items() if other.level == settings.level)
         raise InputError(
             "format {format} has the level {level}; for level {settings_level} use {suitable}",
             format=settings.format,

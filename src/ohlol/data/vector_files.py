@@ -25,7 +25,7 @@ from ohlol.data.vocab import UNK, Vocab
 from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, InputWarning, describe_error
-from ohlol.utils.translation import join_phrases, message_id, translate
+from ohlol.utils.translation import join_list, join_phrases, message_id, translate
 
 LINE_LIMIT = 1 << 25
 """Bytes of the longest line of a text file: MAX_SIZE numbers of 32 characters."""
@@ -103,7 +103,7 @@ def _select(source: VectorSource, needed: set[str], symbols: Vocab, limit: int) 
                 vector = parse()
             except (ValueError, TypeError) as error:
                 raise InputError(
-                    "{number}: is no vector of numbers: {error}",
+                    "{number}: is not a vector of numbers: {error}",
                     number=source.place(number),
                     error=describe_error(error),
                 ) from None
@@ -195,7 +195,9 @@ def _open_file(path: str, files: ExitStack) -> VectorSource:
         count, size = (parse_digits(field.decode()) for field in fields)
         if count is None or size is None or not 1 <= size <= MAX_SIZE:
             raise InputError(
-                "{path}:1: {line} is no count of words and size of their vectors", path=path, line=quote(line.decode())
+                "{path}:1: {line} is not a count of words and the size of their vectors",
+                path=path,
+                line=quote(line.decode()),
             )
         file.readline()
         if CONTROL.search(rest) and not _is_row(rest.partition(b"\n")[0], size):
@@ -204,7 +206,7 @@ def _open_file(path: str, files: ExitStack) -> VectorSource:
     size = _count_numbers(fields)
     if not size or CONTROL.search(line):
         raise InputError(
-            "{path}:1: is no word with a vector; the formats are {formats}", path=path, formats=translate(FORMATS)
+            "{path}:1: is not a word with a vector; the formats are {formats}", path=path, formats=translate(FORMATS)
         )
     return VectorSource(path, size, _text_rows(file, path, size, None), has_lines=True)
 
@@ -342,7 +344,7 @@ def _open_safetensors(path: str, files: ExitStack) -> VectorSource:
                 "{path}: has the tensors {file}; it must have `vectors`, of two axes, and `words`, the bytes "
                 "of as many lines",
                 path=path,
-                file=", ".join(sorted(file.keys()))[:200],
+                file=join_list(sorted(file.keys()))[:200],
             )
         words, vectors = file.get_tensor("words"), file.get_slice("vectors")
         shape = tuple(vectors.get_shape())
@@ -392,7 +394,7 @@ def _open_object(vectors: Any) -> VectorSource:
     odd = next((word for word in words if not isinstance(word, str)), None)
     if not words or len(words) != len(rows) or odd is not None:
         problem = (
-            translate("the word {odd}, which is no string", odd=quote(odd))
+            translate("the word {odd}, which is not a string", odd=quote(odd))
             if odd is not None
             else translate("{count} words", count=len(words))
         )

@@ -22,7 +22,7 @@ from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils import environment
 from ohlol.utils.devices import describe_device
 from ohlol.utils.terminal import escape_symbol, print_data, print_message
-from ohlol.utils.translation import choose_language, message_id, translate
+from ohlol.utils.translation import choose_language, join_phrases, message_id, translate
 
 
 def make_progress_callback(
@@ -152,8 +152,11 @@ def describe_training(trainer: Training) -> str:
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
     size = translate("embedding {size}", size=model.embedding_size) if model.embedding_size else "one-hot"
     data = trainer.config.data
-    source = f"{data.format}, {translate(READ_BY[data.level])}" if data.level else f"{data.format}"
-    parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
+    source = join_phrases([data.format or "", *([translate(READ_BY[data.level])] if data.level else [])])
+    parts = [
+        translate("{task} ({source})", task=trainer.config.task, source=source),
+        f"{model.cell} {model.num_layers} x {model.hidden_size}",
+    ]
     parts += [translate("bidirectional")] if model.bidirectional else []
     parts += [translate("pooling {pooling}", pooling=model.pooling)] if trainer.model.pooling is not None else []
     sizes = trainer.config.sizes
@@ -212,10 +215,9 @@ def describe_training(trainer: Training) -> str:
     interpretation = "" if trainer.interpretation is None else f"{trainer.interpretation}\n"
     return (
         interpretation
-        + translate("{parts}: {count:,} parameters", parts=", ".join(parts), count=trainer.parameters)
-        + f"\n{started}{_coverage(trainer.codec)}{_size(train)}, {measured}, "
-        + translate(" or ").join(length)
-        + "".join(f", {w}" for w in where)
+        + translate("{parts}: {count:,} parameters", parts=join_phrases(parts), count=trainer.parameters)
+        + f"\n{started}{_coverage(trainer.codec)}"
+        + join_phrases([_size(train), measured, translate(" or ").join(length), *where])
     )
 
 

@@ -25,6 +25,7 @@ from ohlol.explain.trace import DIRECTIONS
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.reference import weights_of
 from ohlol.utils.errors import InputError, describe_user_error
+from ohlol.utils.translation import join_list
 
 CELL_NAMES = tuple(spec.name for spec in torch_cells())
 REFERENCE = "plain matrix products"
@@ -150,7 +151,7 @@ def compare(
     """
     if cell not in CELL_NAMES:
         raise InputError(
-            "`cell` is {cell!r}; it must be one of {cell_names}", cell=cell, cell_names=", ".join(CELL_NAMES)
+            "`cell` is {cell!r}; it must be one of {cell_names}", cell=cell, cell_names=join_list(CELL_NAMES)
         )
     sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
     for name, size in sizes.items():

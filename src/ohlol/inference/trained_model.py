@@ -44,7 +44,7 @@ from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_bytes
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class TrainedModel:
                     "this model reads a series of numbers, rows of {count}: {columns}; give a file, or an "
                     "array (T, {count})",
                     count=len(columns),
-                    columns=", ".join(columns),
+                    columns=join_list(columns),
                 ),
             )
         with np.errstate(over="ignore"):

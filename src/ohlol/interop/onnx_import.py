@@ -21,7 +21,7 @@ from ohlol.interop.onnx_weights import from_onnx
 from ohlol.interop.torch import Linear, ModelParts, check_parts
 from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import read_bytes
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 try:
     import onnx
@@ -62,7 +62,7 @@ class OnnxGraph:
         try:
             self.file = onnx.load_model_from_string(read_bytes(path, FILE_LIMIT))
         except (DecodeError, ValueError, RuntimeError) as error:
-            raise self.error(translate("is no ONNX file: {error}", error=describe_error(error))) from None
+            raise self.error(translate("is not an ONNX file: {error}", error=describe_error(error))) from None
         self.graph = self.file.graph
         if not self.graph.node or len(self.graph.node) > NODES_LIMIT:
             raise self.error(translate("cannot be read: it has {count} nodes", count=len(self.graph.node)))
@@ -293,7 +293,7 @@ def _select_cell(graph: OnnxGraph, node: Any, attributes: dict[str, Any], *, has
     else:
         options = [", ".join(activations)[:NAME_LENGTH]]
     raise graph.error(
-        translate("{name} has {options}: no cell computes that", name=_describe(node), options=", ".join(options))
+        translate("{name} has {options}: no cell computes that", name=_describe(node), options=join_list(options))
     )
 
 

@@ -24,7 +24,7 @@ from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import MAX_QUOTED, InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 CELLS_BY_GATES = {len(spec.gates): spec.name for spec in torch_cells()}
 """The cell with G gates, whose weights have G*H rows."""
@@ -232,7 +232,7 @@ def _parse_layers(recurrent: dict[tuple[int, int], dict[str, Tensor]], source: s
                     "{source}: layer {layer} has {names} only",
                     source=source,
                     layer=layer,
-                    names=", ".join(sorted(names)),
+                    names=join_list(sorted(names)),
                 )
             W_ih, W_hh = parameters["weight_ih"], parameters["weight_hh"]
             if W_hh.dim() != 2 or not W_hh.numel() or W_ih.dim() != 2:
@@ -314,7 +314,7 @@ def build_model(
         raise InputError(
             "{source}: the weights do not determine the task: give `task`, one of {fitting}",
             source=source,
-            fitting=", ".join(fitting),
+            fitting=join_list(fitting),
         )
     targets = TASKS.select(task).targets
     if _needs_codec(targets):

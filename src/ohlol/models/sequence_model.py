@@ -25,6 +25,7 @@ from ohlol.nn.regularization import SequenceDropout
 from ohlol.ops import BatchStepper, LayerSpec, SequenceStepper, available, embedding_table, one_hot_table
 from ohlol.ops.crf_equations import last_rows
 from ohlol.utils.errors import InputError, shorten_message
+from ohlol.utils.translation import join_list
 
 LayerStates = tuple[Tensor, ...]
 """The state of all layers, a tensor (L*D, B, W) for each of the cell's states."""
@@ -349,7 +350,7 @@ def _name_states(spec: CellSpec, count: int) -> tuple[str, ...]:
         raise InputError(
             "`cell` {name} names the states {names}, and its module has {count}",
             name=spec.name,
-            names=", ".join(names),
+            names=join_list(names),
             count=count,
         )
     return names
@@ -381,7 +382,7 @@ def _check_head(settings: ModelSettings, sizes: Sizes) -> None:
     kind = (sizes.quantity or (sizes.numeric and not sizes.per_sequence), sizes.multiple)
     chosen = HEADS.select(settings.head)
     if (chosen.numeric, chosen.multiple) != kind:
-        fitting = ", ".join(name for name, head in HEADS.items() if (head.numeric, head.multiple) == kind)
+        fitting = join_list(name for name, head in HEADS.items() if (head.numeric, head.multiple) == kind)
         raise InputError(
             "`head` {head} does not fit this task; it must be one of {fitting}", head=settings.head, fitting=fitting
         )

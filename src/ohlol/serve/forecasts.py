@@ -124,7 +124,7 @@ def _read_start(text: str | None, where: str, *, needed: bool) -> np.datetime64 
         time = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(
-            "{where} is no time in ISO 8601, such as 2024-01-31 or 2024-01-31T12:00:00", where=where
+            "{where} is not a time in ISO 8601, such as 2024-01-31 or 2024-01-31T12:00:00", where=where
         ) from None
     if time.tzinfo is not None:
         raise InputError("{where} has a time zone; give the local time", where=where)

@@ -31,7 +31,7 @@ from ohlol.tuning.summary import (
 from ohlol.utils import locks
 from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.files import FORMAT, write_json
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 try:
     import optuna
@@ -144,7 +144,7 @@ class Study:
         """
         if kind not in PRUNERS:
             raise InputError(
-                "`pruner` is {kind}; it must be one of {pruners}", kind=shorten(repr(kind)), pruners=", ".join(PRUNERS)
+                "`pruner` is {kind}; it must be one of {pruners}", kind=shorten(repr(kind)), pruners=join_list(PRUNERS)
             )
         with self._exclusive():
             current = self._study.user_attrs.get(PRUNER)

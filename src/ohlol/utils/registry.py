@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Generic, TypeVar
 
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.translation import join_list
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Registry(Mapping[str, T], Generic[T]):
                 "`{kind}` is {name}; it must be one of {names}",
                 kind=self.kind,
                 name=shorten(repr(name)),
-                names=", ".join(self),
+                names=join_list(self),
             )
         return self[name]
 

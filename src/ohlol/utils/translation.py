@@ -111,7 +111,7 @@ def join_phrases(phrases: Iterable[str]) -> str:
     return translate(", ").join(phrases)
 
 
-def join_names(names: Iterable[str]) -> str:
+def join_list(names: Iterable[str]) -> str:
     """Names as a list in the user's language."""
     return translate(message_id(", ", "between names")).join(names)
 

@@ -15,7 +15,7 @@ from ohlol.data.readers.cutting import Boundary, cut_file, first_piece, line_bou
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.registry import Registry
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 if TYPE_CHECKING:
     from ohlol.data.readers.labelled import LabelledSeries
@@ -212,7 +212,7 @@ def infer_reader(start: Lines, settings: DataSettings) -> tuple[Reader, Confiden
         raise InputError(
             "{start_file}: its format is not recognized; choose it with `format`: {readers}",
             start_file=start.file,
-            readers=", ".join(READERS),
+            readers=join_list(READERS),
         )
     reader, confidence = max(confidences, key=lambda candidate: candidate[1].score)
     _check_start(start, settings)

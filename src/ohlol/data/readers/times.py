@@ -133,7 +133,7 @@ def _read_dates(
         raise error_at(
             places[row],
             translate(
-                "column {name} {problem}, which is no date{others}; `time` is a column of dates or of "
+                "column {name} {problem}, which is not a date{others}; `time` is a column of dates or of "
                 "integers, or '' where the rows are only counted",
                 name=quote(name),
                 problem=problem,
