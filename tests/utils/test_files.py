@@ -95,7 +95,7 @@ def test_replace_link_replaces_an_existing_link(tmp_path: Path, monkeypatch: pyt
         assert os.readlink(tmp_path / "best") == f"runs/{name}"
     assert not (tmp_path / "best.tmp").exists()
     (tmp_path / "mine").mkdir()
-    with pytest.raises(InputError, match="is in the way"):
+    with pytest.raises(InputError, match="exists and is not a symbolic link"):
         replace_link(tmp_path / "mine", tmp_path / "runs/one")
 
     def none(*_: object, **__: object) -> None:
