@@ -360,7 +360,7 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
     ):
         for name in names:
             if not 0 <= getattr(owner, name) < 1:
-                raise InputError("`{name}` is {owner}; it must be in [0, 1)", name=name, owner=getattr(owner, name))
+                raise InputError("`{name}` is {value}; it must be in [0, 1)", name=name, value=getattr(owner, name))
     if not 0 < training.lr < float("inf"):
         raise InputError("`lr` is {lr}; it must be greater than 0", lr=training.lr)
     if not 0 < training.layer_lr_factor <= 1:

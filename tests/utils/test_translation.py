@@ -18,7 +18,7 @@ from ohlol.utils.translation import (
     use_language,
 )
 
-NO_FILE = "{file}: no such file"
+NO_FILE = "{path}: no such file"
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_an_unknown_language_is_refused() -> None:
 
 
 def test_a_message_is_in_the_language_of_its_context() -> None:
-    assert translate(NO_FILE, file="a.csv", lang="zh") == "a.csv: 没有此文件"
-    assert translate(NO_FILE, file="a.csv") == "a.csv: no such file"
+    assert translate(NO_FILE, path="a.csv", lang="zh") == "a.csv: 没有此文件"
+    assert translate(NO_FILE, path="a.csv") == "a.csv: no such file"
     with use_language("zh"):
-        assert translate(NO_FILE, file="a.csv") == "a.csv: 没有此文件"
-        assert str(InputError(NO_FILE, file="a.csv")) == "a.csv: 没有此文件"
+        assert translate(NO_FILE, path="a.csv") == "a.csv: 没有此文件"
+        assert str(InputError(NO_FILE, path="a.csv")) == "a.csv: 没有此文件"
         with use_language("en"):
-            assert translate(NO_FILE, file="a.csv") == "a.csv: no such file"
+            assert translate(NO_FILE, path="a.csv") == "a.csv: no such file"
         with use_language(None):
             assert choose_language() == "zh"
     assert choose_language() == "en"

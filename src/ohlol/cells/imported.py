@@ -54,10 +54,10 @@ def import_cell(name: str) -> CellSpec:
         raise InputError("`cell` {name}: {attribute} is not a class of torch.nn.Module", name=name, attribute=attribute)
     if isinstance(make, torch.nn.Module) or not callable(make):
         raise InputError(
-            "`cell` {name}: {attribute} is an object of type {type_name}, not a class of torch.nn.Module",
+            "`cell` {name}: {attribute} is an object of type {type}, not a class of torch.nn.Module",
             name=name,
             attribute=attribute,
-            type_name=type(make).__name__,
+            type=type(make).__name__,
         )
     try:
         inspect.signature(make).bind("input_size", "hidden_size")  # pyright: ignore[reportUnknownArgumentType]

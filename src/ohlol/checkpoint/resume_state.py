@@ -174,9 +174,7 @@ def load_state(run: Path, max_bytes: int = 1 << 40) -> tuple[dict[str, Tensor], 
                 other=other,
             ) from None
         warnings.warn(
-            translate(
-                "{error}; going on from the state before it, {previous_name}", error=error, previous_name=previous.name
-            ),
+            translate("{error}; going on from the state before it, {previous}", error=error, previous=previous.name),
             InputWarning,
             2,
         )

@@ -285,7 +285,7 @@ def read_description(run: Path, cell: str | None = None) -> tuple[RunConfig, Cod
     if cell is not None:
         if cell != config.model.cell:
             raise InputError(
-                "{run} has the `cell` {cell}, not {cell_2}", run=run, cell=config.model.cell, cell_2=shorten(cell)
+                "{run} has the `cell` {cell}, not {given}", run=run, cell=config.model.cell, given=shorten(cell)
             )
         import_cell(cell)
     if config.task != codec.task or config.sizes != sizes_from_codec(codec):

@@ -144,10 +144,10 @@ def _print(machine: "Machine", reproducible: str, checks: list[Check]) -> None:
         (translate("packages"), packages),
         (translate("processor"), describe_processors(machine)),
         (translate("devices"), ", ".join(["cpu", *machine.devices])),
-        (translate("memory"), translate("{memory:,.1f} GiB free", memory=machine.memory / 2**30)),
+        (translate("memory"), translate("{free:,.1f} GiB free", free=machine.memory / 2**30)),
         (
             translate("disk"),
-            translate("{disk:,.1f} GiB free", disk=machine.disk / 2**30)
+            translate("{free:,.1f} GiB free", free=machine.disk / 2**30)
             + ("" if machine.writable else translate(", not writable")),
         ),
         ("BLAS", machine.blas),

@@ -427,10 +427,10 @@ class Codec:
         listed = join_list(map(quote, unseen[:LISTED_LABELS])) + more
         warnings.warn(
             translate(
-                "{file}: {count:,} of {count_2:,} labels were not seen in training, and {missed}: {listed}",
+                "{file}: {count:,} of {total:,} labels were not seen in training, and {missed}: {listed}",
                 file=file,
                 count=count,
-                count_2=len(ids),
+                total=len(ids),
                 missed=translate(MISSED if self.kind.multiple else WRONG),
                 listed=listed,
             ),
@@ -465,10 +465,10 @@ class Codec:
         """Raise InputError where the columns of a series differ from those of training."""
         if columns != self.columns:
             raise InputError(
-                "{file}: the input columns are {columns}; the model was trained on {columns_2}",
+                "{file}: the input columns are {columns}; the model was trained on {expected}",
                 file=file,
                 columns=join_list(columns),
-                columns_2=join_list(self.columns),
+                expected=join_list(self.columns),
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def check_inputs(codec: Codec, start: Codec) -> None:
     kinds = [_describe_inputs(one) for one in (codec, start)]
     if kinds[0] != kinds[1]:
         raise InputError(
-            "`start_from` names a run that reads {kinds}, and the data are {kinds_2}", kinds=kinds[1], kinds_2=kinds[0]
+            "`start_from` names a run that reads {start}, and the data are {data}", start=kinds[1], data=kinds[0]
         )
     if codec.panel is None and codec.columns != start.columns:
         mine, other = (join_list(one.columns) for one in (codec, start))

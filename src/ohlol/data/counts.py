@@ -138,9 +138,9 @@ class Counts:
             return
         if (self.columns, self.target_columns) != (other.columns, other.target_columns):
             raise InputError(
-                "files with different columns: {columns}, and {columns_2}",
+                "files with different columns: {columns}, and {others}",
                 columns=join_list(self.columns),
-                columns_2=join_list(other.columns),
+                others=join_list(other.columns),
             )
         self.targets = self.targets.joined(other.targets)
         if self.inputs is not None and other.inputs is not None:

@@ -86,9 +86,9 @@ def describe_panel(panel: Panel, *, is_inferred: bool) -> tuple[str, ...]:
     count, season = len(panel.series), panel.season
     lengths = sorted(len(series.values) for series in panel.series)
     rows = (
-        translate("{lengths:,} rows", lengths=lengths[0])
+        translate("{count:,} rows", count=lengths[0])
         if lengths[0] == lengths[-1]
-        else translate("{lengths:,} to {lengths_2:,} rows", lengths=lengths[0], lengths_2=lengths[-1])
+        else translate("{shortest:,} to {longest:,} rows", shortest=lengths[0], longest=lengths[-1])
     )
     of = translate("{count:,} series of ", count=count) * (count > 1)
     missing = sum(int(np.isnan(series.values).sum()) for series in panel.series)

@@ -193,18 +193,18 @@ class PanelCodec:
             if expected != actual:
                 listed = [join_list(names) or translate("none") for names in (actual, expected)]
                 raise InputError(
-                    "{file}: the {name} are {listed}; the model was trained with {listed_2}",
+                    "{file}: the {name} are {columns}; the model was trained with {expected}",
                     file=file,
                     name=name,
-                    listed=listed[0],
-                    listed_2=listed[1],
+                    columns=listed[0],
+                    expected=listed[1],
                 )
         if panel.step.unit != self.step.unit or (self.step.unit and panel.step.count != self.step.count):
             raise InputError(
-                "{file}: the rows are {step}; the model was trained with {self_step}",
+                "{file}: the rows are {step}; the model was trained with {expected}",
                 file=file,
                 step=panel.step,
-                self_step=self.step,
+                expected=self.step,
             )
 
     def encode(self, series: TimeSeries, fit_rows: int | None = None, future: Floats | None = None) -> Origins:

@@ -114,12 +114,12 @@ def read(
         if contents.labelled is not None:
             own = list(contents.labelled)
             if not own:
-                raise InputError("{path}: no sequences; the file is empty", path=name_of(path))
+                raise InputError("{file}: no sequences; the file is empty", file=name_of(path))
             labelled += own
             continue
         examples.extend(contents.examples or ())
         if len(examples) == before:
-            raise InputError("{path}: no sequences; the file is empty", path=name_of(path))
+            raise InputError("{file}: no sequences; the file is empty", file=name_of(path))
     if tables:
         return _data_from_panel(_panel_data(name_of(files[0]), tables, replace(chosen, format=settings.format), why))
     if series:
@@ -274,9 +274,7 @@ def _data_from_labelled(series: Sequence[LabelledSeries], settings: DataSettings
         )
     names = tuple(split_names(settings.input)) if settings.input else tuple(str(n + 1) for n in range(*widths))
     if settings.level is not None:
-        raise InputError(
-            "`level` is for symbols, and {place_file} holds series of numbers", place_file=series[0].place.file
-        )
+        raise InputError("`level` is for symbols, and {file} holds series of numbers", file=series[0].place.file)
     targets: Any = [one.target for one in series] if with_targets else None
     target_columns = (settings.target or "target",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [one.place for one in series]
@@ -321,8 +319,8 @@ def examples(span: str | Path | FileRange, settings: DataSettings, *, with_targe
     contents = _open(Lines(span, settings.encoding), settings, with_targets)
     if contents.labelled is not None:
         raise InputError(
-            "{name_of}: series of numbers with a target each are not encoded as a corpus; train on the file",
-            name_of=name_of(span.file if isinstance(span, FileRange) else span),
+            "{file}: series of numbers with a target each are not encoded as a corpus; train on the file",
+            file=name_of(span.file if isinstance(span, FileRange) else span),
         )
     assert contents.examples is not None
     return contents.examples
@@ -392,9 +390,9 @@ def data_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequence[st
 def _pair_side(side: Any, pair: int, level: str) -> Symbols:
     if not isinstance(side, str | Sequence):
         raise InputError(
-            "pair {pair}: a side of type {type_name}; give a string or a list of strings",
+            "pair {pair}: a side of type {type}; give a string or a list of strings",
             pair=pair,
-            type_name=type(side).__name__,
+            type=type(side).__name__,
         )
     if isinstance(side, str) == (level == "word"):
         raise InputError(
@@ -499,10 +497,10 @@ def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
     if reader.level is not None and settings.level not in (None, reader.level):
         suitable = join_list(name for name, other in READERS.items() if other.level == settings.level)
         raise InputError(
-            "format {format} has the level {level}; for level {settings_level} use {suitable}",
+            "format {format} has the level {level}; for level {wanted} use {suitable}",
             format=settings.format,
             level=reader.level,
-            settings_level=settings.level,
+            wanted=settings.level,
             suitable=suitable,
         )
     only_task = default_task(reader.targets[0]) if len(reader.targets) == 1 else None

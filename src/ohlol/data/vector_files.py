@@ -109,9 +109,9 @@ def _select(source: VectorSource, needed: set[str], symbols: Vocab, limit: int) 
                 ) from None
             if vector.shape != (source.size,):
                 raise InputError(
-                    "{number}: a vector of shape {vector_shape}, and not of {size}",
+                    "{number}: a vector of shape {shape}, and not of {size}",
                     number=source.place(number),
-                    vector_shape=vector.shape,
+                    shape=vector.shape,
                     size=source.size,
                 )
             problem = "" if np.isfinite(vector).all() else translate("a number that is not finite")
@@ -140,8 +140,8 @@ def _select(source: VectorSource, needed: set[str], symbols: Vocab, limit: int) 
     vectors = WordVectors.of(kept, np.frombuffer(table, "<f4").reshape(-1, source.size))
     if not vectors.rows_of(symbols.symbols).any():
         raise InputError(
-            "{source_name}: has a vector for none of the {count:,} words of the training data",
-            source_name=source.name,
+            "{source}: has a vector for none of the {count:,} words of the training data",
+            source=source.name,
             count=len(symbols),
         )
     return vectors
@@ -173,14 +173,14 @@ def _open_file(path: str, files: ExitStack) -> VectorSource:
         file.seek(0)
     except OSError as error:
         raise InputError(
-            "{path}: cannot be read: {strerror}", path=path, strerror=error.strerror or describe_error(error)
+            "{path}: cannot be read: {error}", path=path, error=error.strerror or describe_error(error)
         ) from None
     if start.startswith(PICKLE_VERSIONS):
         raise InputError(
             "{path}: is a pickle, which can run code and is never loaded; if gensim wrote it, convert it "
-            'with KeyedVectors.load({path_name!r}).save_word2vec_format("vectors.bin", binary=True)',
+            'with KeyedVectors.load({name!r}).save_word2vec_format("vectors.bin", binary=True)',
             path=path,
-            path_name=Path(path).name,
+            name=Path(path).name,
         )
     if start.startswith(FASTTEXT_MODEL):
         raise InputError("{path}: is a model of fastText; give its file of vectors, which ends in .vec", path=path)
@@ -387,9 +387,9 @@ def _open_object(vectors: Any) -> VectorSource:
         words, rows = list(vectors.index), vectors.to_numpy()
     else:
         raise InputError(
-            "`vectors` is of type {type_name}; give a file, gensim's KeyedVectors, a dict of words and "
+            "`vectors` is of type {type}; give a file, gensim's KeyedVectors, a dict of words and "
             "arrays, or a data frame with the words as its index",
-            type_name=type(vectors).__name__,
+            type=type(vectors).__name__,
         )
     odd = next((word for word in words if not isinstance(word, str)), None)
     if not words or len(words) != len(rows) or odd is not None:

@@ -157,10 +157,10 @@ def compare(
     for name, size in sizes.items():
         if not 1 <= size <= MAX_TENSOR_SIZE:
             raise InputError(
-                "`{name}` is {size}; it must be from 1 to {max_tensor_size}",
+                "`{name}` is {size}; it must be from 1 to {most}",
                 name=name,
                 size=size,
-                max_tensor_size=MAX_TENSOR_SIZE,
+                most=MAX_TENSOR_SIZE,
             )
     random = torch.Generator().manual_seed(seed)
     spec = CELLS[cell]
@@ -423,7 +423,7 @@ def _spec_of(module: torch.nn.Module) -> CellSpec:
         classes = tuple(kind for kind in (spec.torch_layer, spec.torch_cell) if kind is not None)
         if isinstance(module, classes) and all(getattr(module, k) == v for k, v in spec.torch_options.items()):
             return spec
-    raise InputError("{type_name} is not an RNN, GRU or LSTM", type_name=type(module).__name__)
+    raise InputError("{type} is not an RNN, GRU or LSTM", type=type(module).__name__)
 
 
 def _names(bias: bool) -> tuple[str, ...]:

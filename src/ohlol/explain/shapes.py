@@ -210,10 +210,10 @@ def _layer_class(spec: CellSpec) -> Callable[..., torch.nn.RNNBase]:
 def _check_sizes(named: dict[str, int]) -> None:
     for name, size in named.items():
         if size < 1:
-            raise InputError("`{name}` is {size}; it must be at least 1", name=name, size=size)
+            raise InputError("`{name}` is {value}; it must be at least 1", name=name, value=size)
         if size > MAX_SIZES[name]:
             raise InputError(
-                "`{name}` is {size}; it must be at most {max_sizes}", name=name, size=size, max_sizes=MAX_SIZES[name]
+                "`{name}` is {value}; it must be at most {most}", name=name, value=size, most=MAX_SIZES[name]
             )
 
 

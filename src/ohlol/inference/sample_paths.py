@@ -111,7 +111,7 @@ def _check(model: Forecaster, codec: PanelCodec, steps: int, paths: int, seed: i
         )
     for name, value, least in (("paths", paths, 1), ("seed", seed, 0)):
         if value < least:
-            raise InputError("`{name}` is {value}; it must be at least {least}", name=name, value=value, least=least)
+            raise InputError("`{name}` is {value}; it must be at least {low}", name=name, value=value, low=least)
 
 
 def _read(model: Forecaster, codec: PanelCodec, origins: Sequence[Origins]) -> list[_Past]:

@@ -297,9 +297,7 @@ class StreamBatch:
         vocab = self._codec.symbols
         assert vocab is not None
         if not isinstance(symbol, str):
-            raise InputError(
-                "a step reads one symbol, not {type_name}: give it as a string", type_name=type(symbol).__name__
-            )
+            raise InputError("a step reads one symbol, not {type}: give it as a string", type=type(symbol).__name__)
         if (id := self._codec.find(symbol)) is not None:
             return (id, symbol), False
         symbol = self._normalize(symbol)

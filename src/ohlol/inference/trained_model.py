@@ -143,9 +143,9 @@ class TrainedModel:
             raise error_at(
                 place,
                 translate(
-                    "column {columns} is {rows}, not a finite number in range",
+                    "column {columns} is {values}, not a finite number in range",
                     columns=columns[column],
-                    rows=rows[row, column],
+                    values=rows[row, column],
                 ),
             )
         return LabelledSeries(rows, None, place, name)

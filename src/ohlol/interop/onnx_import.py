@@ -74,9 +74,9 @@ class OnnxGraph:
             if not node.output:
                 raise self.error(
                     translate(
-                        "{op_type!r} {node_name!r} has no output",
+                        "{op_type!r} {name!r} has no output",
                         op_type=node.op_type[:40],
-                        node_name=node.name[:NAME_LENGTH],
+                        name=node.name[:NAME_LENGTH],
                     )
                 )
             for name in node.input:
@@ -234,9 +234,9 @@ def _read_layer(graph: OnnxGraph, node: Any) -> _Layer:
     if "hidden_size" in attributes and attributes["hidden_size"] != R.size(-1):
         raise graph.error(
             translate(
-                "{name} has hidden_size {attributes}, but its weights have {size}",
+                "{name} has hidden_size {hidden_size}, but its weights have {size}",
                 name=name,
-                attributes=attributes["hidden_size"],
+                hidden_size=attributes["hidden_size"],
                 size=R.size(-1),
             )
         )
@@ -435,7 +435,7 @@ def _read_linear(graph: OnnxGraph, node: Any) -> tuple[Linear, list[str]]:
     W = graph.constant(node.input[1])
     if W.dim() != 2:
         raise graph.error(
-            translate("the weight of the linear layer is {W_shape}; it must have two axes", W_shape=tuple(W.shape))
+            translate("the weight of the linear layer is {shape}; it must have two axes", shape=tuple(W.shape))
         )
     W = W if attributes.get("transB", 0) else W.t()
     if len(node.input) > 2 and node.input[2]:

@@ -280,7 +280,7 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
             quantize_dynamic(onnx.load_model_from_string(graph), path, weight_type=QuantType.QInt8)
         except DecodeError:  # it reads back a temporary file that was cut off
             raise InputError(
-                "{gettempdir} is full: quantizing writes temporary files there", gettempdir=tempfile.gettempdir()
+                "{folder} is full: quantizing writes temporary files there", folder=tempfile.gettempdir()
             ) from None
         finally:
             logging.disable(logging.NOTSET)

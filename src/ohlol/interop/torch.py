@@ -112,12 +112,11 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
             for tensor, name, shape in zip(weights, Weights._fields, shapes, strict=True):
                 if tensor is not None and tensor.shape != shape:
                     raise InputError(
-                        "{source}: {name} of layer {number} is {tensor_shape}; after the layers before it, "
-                        "it must be {shape}",
+                        "{source}: {name} of layer {number} is {found}; after the layers before it, it must be {shape}",
                         source=source,
                         name=name,
                         number=number,
-                        tensor_shape=tuple(tensor.shape),
+                        found=tuple(tensor.shape),
                         shape=shape,
                     )
         if len(directions) != D:
@@ -135,9 +134,9 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
     if embedding is not None:
         if embedding.dim() != 2 or embedding.size(1) != parts.inputs:
             raise InputError(
-                "{source}: the embedding is {embedding_shape}; the first layer reads {inputs} numbers",
+                "{source}: the embedding is {shape}; the first layer reads {inputs} numbers",
                 source=source,
-                embedding_shape=tuple(embedding.shape),
+                shape=tuple(embedding.shape),
                 inputs=parts.inputs,
             )
         embedding = _to_float32(embedding, source)
@@ -145,9 +144,9 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
         W, b = head
         if W.dim() != 2 or W.size(1) != D * H or not len(W) or (b is not None and b.shape != (len(W),)):
             raise InputError(
-                "{source}: the linear layer is {W_shape}; the recurrent layers have {D} outputs",
+                "{source}: the linear layer is {shape}; the recurrent layers have {D} outputs",
                 source=source,
-                W_shape=tuple(W.shape),
+                shape=tuple(W.shape),
                 D=D * H,
             )
         head = _to_float32(W, source), None if b is None else _to_float32(b, source)
@@ -237,10 +236,10 @@ def _parse_layers(recurrent: dict[tuple[int, int], dict[str, Tensor]], source: s
             W_ih, W_hh = parameters["weight_ih"], parameters["weight_hh"]
             if W_hh.dim() != 2 or not W_hh.numel() or W_ih.dim() != 2:
                 raise InputError(
-                    "{source}: weight_hh of layer {layer} is {w_hh_shape}, not (G*H, H)",
+                    "{source}: weight_hh of layer {layer} is {shape}, not (G*H, H)",
                     source=source,
                     layer=layer,
-                    w_hh_shape=tuple(W_hh.shape),
+                    shape=tuple(W_hh.shape),
                 )
             gates, remainder = divmod(len(W_hh), W_hh.size(1))
             cells.add(CELLS_BY_GATES.get(gates) if not remainder else None)

@@ -305,7 +305,7 @@ def _make_layers(settings: ModelSettings, spec: CellSpec, input_size: int) -> to
         layers = Recurrent(lambda size: make_cell(spec, size, settings.hidden_size), input_size=input_size, **options)
     except ValueError as error:
         raise InputError(
-            "`cell` {name} cannot run: {shorten_message}", name=spec.name, shorten_message=shorten_message(str(error))
+            "`cell` {name} cannot run: {error}", name=spec.name, error=shorten_message(str(error))
         ) from error
     _check_weights(layers, spec)
     return layers
@@ -329,18 +329,18 @@ def _check_weights(layers: Recurrent, spec: CellSpec) -> None:
     for name, weight in layers.state_dict(keep_vars=True).items():
         if not isinstance(weight, Tensor):
             raise InputError(
-                "`cell` {name} has the state {name_2}, a {type_name}, which is not saved",
+                "`cell` {name} has the state {state}, a {type}, which is not saved",
                 name=spec.name,
-                name_2=name,
-                type_name=type(weight).__name__,
+                state=name,
+                type=type(weight).__name__,
             )
         if weight.dtype != dtype and (weight.is_floating_point() or weight.is_complex()):
             raise InputError(
-                "`cell` {name} has the weight {name_2} of {dtype}; weights of a model are {dtype_2}",
+                "`cell` {name} has the weight {weight} of {dtype}; weights of a model are {expected}",
                 name=spec.name,
-                name_2=name,
+                weight=name,
                 dtype=weight.dtype,
-                dtype_2=dtype,
+                expected=dtype,
             )
 
 

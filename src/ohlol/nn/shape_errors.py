@@ -204,7 +204,10 @@ def _layer_input(layer: torch.nn.RNNBase, x: Tensor, hx: Any) -> tuple[Advice, .
         return (Advice("one_axis", "input", None, message, fix),)
     if x.dim() > 3:
         message = translate(
-            "the input {shape} has {dim} axes; a layer reads {letters}", shape=_shape(x), dim=x.dim(), letters=letters
+            "the input {shape} has {count} axes; a layer reads {letters}",
+            shape=_shape(x),
+            count=x.dim(),
+            letters=letters,
         )
         return (Advice("too_many_axes", "input", None, message, "x = x.flatten(2)"),)
     return _input_size(layer, x) if x.dim() > 1 else ()
@@ -219,8 +222,8 @@ def _state(layer: Layer, x: Tensor, hx: Any) -> tuple[Advice, ...]:
         return (Advice("not_a_pair", "hx", None, message, "hx = (h_0, torch.zeros_like(h_0))"),)
     if not lstm and not isinstance(hx, Tensor):
         message = translate(
-            "the state of {type_name} is one tensor; a {given} was given",
-            type_name=type(layer).__name__,
+            "the state of {type} is one tensor; a {given} was given",
+            type=type(layer).__name__,
             given=type(hx).__name__,
         )
         return (Advice("a_pair", "hx", None, message, "hx = hx[0]"),)

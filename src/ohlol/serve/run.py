@@ -47,10 +47,10 @@ def load_key(file: Path | None) -> str | None:
     key, source = key.strip(), KEY_VARIABLE if file is None else f"`api_key` {file}"
     if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(
-            "{source}: a key has at least {min_key_length} ASCII characters and no space, such as {token_urlsafe}",
+            "{source}: a key has at least {min_key_length} ASCII characters and no space, such as {example}",
             source=source,
             min_key_length=MIN_KEY_LENGTH,
-            token_urlsafe=secrets.token_urlsafe(24),
+            example=secrets.token_urlsafe(24),
         )
     return key
 

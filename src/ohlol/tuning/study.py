@@ -376,13 +376,13 @@ def load_summary(folder: Path, storage: str | None = None) -> StudySummary:
             study = optuna.load_study(study_name=study_file["study"], storage=selected.open())
         except KeyError:
             raise InputError(
-                "{shown} contains no study {study_file}", shown=selected.shown, study_file=shorten(study_file["study"])
+                "{shown} contains no study {study}", shown=selected.shown, study=shorten(study_file["study"])
             ) from None
         purpose = study.user_attrs.get(PURPOSE)
         if not isinstance(purpose, dict):
             raise InputError(
-                "the study {study_file} in {shown} was not created by ohlol",
-                study_file=shorten(study_file["study"]),
+                "the study {study} in {shown} was not created by ohlol",
+                study=shorten(study_file["study"]),
                 shown=selected.shown,
             )
         space = Space(tuple(parse_range(text) for text in purpose["search"]))

@@ -256,7 +256,7 @@ def read_start(path: Path, count: int) -> bytes:
         with path.open("rb") as file:
             return file.read(count)
     except OSError as error:
-        raise InputError("{path}: cannot be read: {strerror}", path=path, strerror=error.strerror) from None
+        raise InputError("{path}: cannot be read: {error}", path=path, error=error.strerror) from None
 
 
 def read_bytes(path: Path, max_bytes: int, *, is_regular: bool = True) -> bytes:
@@ -277,7 +277,7 @@ def read_bytes(path: Path, max_bytes: int, *, is_regular: bool = True) -> bytes:
             size = os.fstat(file.fileno()).st_size  # 0 for a pipe or a device
             data = file.read((size if is_regular else max_bytes) + 1) if size <= max_bytes else None
     except OSError as error:
-        raise InputError("{path}: cannot be read: {strerror}", path=path, strerror=error.strerror) from None
+        raise InputError("{path}: cannot be read: {error}", path=path, error=error.strerror) from None
     except MemoryError:
         raise InputError("{path}: cannot be read: its content does not fit into memory", path=path) from None
     if data is None or len(data) > max_bytes:

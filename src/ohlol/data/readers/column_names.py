@@ -28,9 +28,9 @@ def find_column(names: tuple[str, ...], name: str, place: Place) -> int:
         raise error_at(
             place,
             translate(
-                "{name} columns are named {name_2}; give the column's number",
-                name=names.count(name),
-                name_2=quote(name),
+                "{count} columns are named {name}; give the column's number",
+                count=names.count(name),
+                name=quote(name),
             ),
         )
     if name in names:

@@ -47,7 +47,7 @@ def read_labelled(
     """
     rows, place = table.keep_rows(), Place(table.file, 1)
     if not rows:
-        raise InputError("{table_file}: no rows below the header", table_file=table.file)
+        raise InputError("{file}: no rows below the header", file=table.file)
     stats = TableStats.of(table, rows)
     settings = replace(settings, header=table.header)
     targets = find_columns(table.names, settings.target, place) if settings.target and with_targets else []
@@ -58,8 +58,8 @@ def read_labelled(
             else translate("a series has one target")
         )
         raise InputError(
-            "{table_file}: {what} with `target`; the columns are {names}",
-            table_file=table.file,
+            "{file}: {what} with `target`; the columns are {names}",
+            file=table.file,
             what=what,
             names=list_names(table.names),
         )

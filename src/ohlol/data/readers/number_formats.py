@@ -98,9 +98,9 @@ def describe_number_form(cell: str) -> str:
         return translate("{number} (a decimal comma)", number=digits.replace(",", ".")) if "," in digits else plain
     if grouped[1] == "," and digits.count(",") == 1 and "." not in digits:
         return translate(
-            "{plain} (a thousands separator) or {replace} (a decimal comma)",
+            "{plain} (a thousands separator) or {decimal} (a decimal comma)",
             plain=plain,
-            replace=digits.replace(",", "."),
+            decimal=digits.replace(",", "."),
         )
     return translate(
         "{number} (a decimal comma)" if "." in grouped[1] and "," in digits else "{number} (a thousands separator)",
