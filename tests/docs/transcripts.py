@@ -28,6 +28,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from unittest.mock import patch
 
+from ohlol.cells import CELLS
 from ohlol.utils.errors import InputWarning
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +131,12 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop_server()
+        # The cell was imported from this folder, which is about to be removed: another session imports its own copy.
+        sys.modules.pop("my_cell", None)
+        CELLS._members.pop("my_cell:MyCell", None)
+
+    def _stop_server(self) -> None:
         if self.server is not None:
             self.server.terminate()
             self.server.communicate()
@@ -137,7 +144,7 @@ class Session:
 
     def _serve(self, arguments: list[str]) -> str:
         """Start a server in place of a previous one, and return its first line."""
-        self.__exit__()
+        self._stop_server()
         command = [sys.executable, "-m", "ohlol", *arguments, "--port", "0"]
         self.server = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
         assert self.server.stdout is not None

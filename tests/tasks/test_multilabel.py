@@ -1,6 +1,7 @@
 """Sets of labels: their metrics against scikit-learn, and the task wherever a model of it is used."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,7 @@ def test_an_encoded_corpus_holds_the_same_sets(folder: Path) -> None:
     tiny = {**TINY, "epochs": 2}
     by_corpus = ohlol.fit(folder / "corpus", dev=folder / "sets.jsonl", **tiny)
     by_file = ohlol.fit(folder / "sets.jsonl", dev=folder / "sets.jsonl", **tiny, **SETTINGS)
-    assert by_corpus.codec == by_file.codec
+    assert replace(by_corpus.codec, bigrams=None) == by_file.codec  # a corpus has them for any model
     assert by_corpus.evaluate(folder / "corpus").metrics() == pytest.approx(
         by_file.evaluate(folder / "sets.jsonl").metrics(), rel=1e-4
     )

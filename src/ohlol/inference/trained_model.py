@@ -109,7 +109,7 @@ class TrainedModel:
         inputs: list[Symbols] = [
             sequences.split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts
         ]
-        places = [Argument(TEXT_ARGUMENT, i + 1) for i in range(len(inputs))]
+        places: list[Place] = [Argument(TEXT_ARGUMENT, i + 1) for i in range(len(inputs))]
         for place, sequence in zip(places, inputs, strict=True):
             if not len(sequence):
                 raise InputError("{place}: is empty; give at least one symbol", place=place)

@@ -20,7 +20,7 @@ from ohlol.data.word_vectors import WordVectors
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.torch import ModelParts, parse_state_dict
 from ohlol.interop.torch import build_model as build_imported_model
-from ohlol.utils.errors import InputError, describe_error
+from ohlol.utils.errors import InputError, describe_error, shorten
 from ohlol.utils.files import FORMAT, check_encodable, parse_json, read_bytes, write_utf8
 from ohlol.utils.translation import translate
 
@@ -141,8 +141,8 @@ def _import_exported(graph: "OnnxGraph", source: str) -> tuple[TrainedModel, str
             "{source}: its weights differ from those it was exported with: it was changed or damaged", source=source
         )
     return imported, translate(
-        "a graph of ohlol {metadata} for task {task}, with its vocabulary",
-        metadata=graph.metadata["ohlol"][:20],
+        "a graph of ohlol {version} for task {task}, with its vocabulary",
+        version=shorten(graph.metadata["ohlol"]),
         task=config.task,
     )
 
