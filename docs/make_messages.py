@@ -59,7 +59,7 @@ def messages_of(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
             continue
         context = call.args[1].value if name == "message_id" and len(call.args) > 1 else None  # pyright: ignore
         for text in _constants(call.args[place]):
-            if any(character.isalpha() for character in text):
+            if text.strip():
                 yield text, context
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
-from ohlol.utils.translation import message_id, translate
+from ohlol.utils.translation import join_list, message_id, translate
 
 LEVELS = ("char", "word")
 LAYOUTS = ("long", "wide")
@@ -267,9 +267,9 @@ class DynamicSettings:
             )
         if not 1 <= self.dynamic_steps <= MAX_SIZE:
             bound = (
-                translate("at least 1")
+                translate("at least {low}", low=1)
                 if self.dynamic_steps < 1
-                else translate("at most {max_size}", max_size=MAX_SIZE)
+                else translate("at most {high}", high=MAX_SIZE)
             )
             raise InputError(
                 "`dynamic_steps` is {dynamic_steps}; it must be {bound}", dynamic_steps=self.dynamic_steps, bound=bound
@@ -301,7 +301,7 @@ MAX_LAYERS = 256
 """Far above any recurrent network; layers are created one by one, so that millions of them would take minutes."""
 MAX_SIZE = 1 << 20
 """Of any size; a larger network would not fit into memory."""
-MAX_MINUTES = 60.0 * 24 * 366
+MAX_MINUTES = 60 * 24 * 366
 """A year."""
 MAX_PENALTY = 1e6
 """Far above any useful factor of a penalty, which would leave nothing of the loss."""
@@ -341,13 +341,13 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (model, ("num_layers",), 1, MAX_LAYERS),
         (model, ("embedding_size", "char_rnn_size", "bigram_size"), 0, MAX_SIZE),
         (model, ("vectors_limit",), 0, MAX_VECTORS),
-        (training, ("minutes",), 0.0, MAX_MINUTES),
+        (training, ("minutes",), 0, MAX_MINUTES),
         (training, ("epochs",), 0 if training.minutes else 1, MAX_SIZE),
         (training, ("batch_size", "bptt"), 1, MAX_SIZE),
         (training, ("warmup_steps", "patience", "seed", "unfreeze_epochs"), 0, 2**63 - 1),
-        (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),
-        (training, ("activation_regularization", "temporal_activation_regularization"), 0.0, MAX_PENALTY),
-        (training, ("dev_fraction",), 0.0, 0.5),
+        (training, ("max_grad_norm", "weight_decay"), 0, float("inf")),
+        (training, ("activation_regularization", "temporal_activation_regularization"), 0, MAX_PENALTY),
+        (training, ("dev_fraction",), 0, 0.5),
     ):
         for name in names:
             value = getattr(owner, name)
@@ -360,7 +360,7 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
     ):
         for name in names:
             if not 0 <= getattr(owner, name) < 1:
-                raise InputError("`{name}` is {owner}; it must be in [0, 1)", name=name, owner=getattr(owner, name))
+                raise InputError("`{name}` is {value}; it must be in [0, 1)", name=name, value=getattr(owner, name))
     if not 0 < training.lr < float("inf"):
         raise InputError("`lr` is {lr}; it must be greater than 0", lr=training.lr)
     if not 0 < training.layer_lr_factor <= 1:
@@ -392,7 +392,7 @@ def check_choice(value: str, name: str, choices: Iterable[str]) -> None:
             "`{name}` is {value}; it must be one of {choices}",
             name=name,
             value=shorten(repr(value)),
-            choices=", ".join(choices),
+            choices=join_list(choices),
         )
 
 

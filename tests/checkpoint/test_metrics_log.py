@@ -70,7 +70,7 @@ def test_a_log_that_changed_is_refused(path: Path, damage: str) -> None:
         ("[]", "it has no epoch, step and train_loss"),
         ('{"epoch": 1, "step": 1}', "it has no epoch, step and train_loss"),
         ('{"epoch": 1, "step": 1, "train_loss": "low"}', "it holds more than numbers"),
-        ('{"epoch": 1, "step": 1, "train_loss": NaN}', "NaN is no number of JSON"),
+        ('{"epoch": 1, "step": 1, "train_loss": NaN}', "NaN is not a number of JSON"),
         ('{"epoch": 1, "step": 1, "train_loss": 1e999}', "it holds more than numbers"),
         ("{", "Expecting"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from ohlol import cli
 from ohlol.cli import app
 from ohlol.cli.flags import commands_of
-from ohlol.cli.help import translate_usage_error
+from ohlol.cli.help import default_text, range_text, translate_usage_error, value_name
 from ohlol.utils.translation import use_language
 
 Run = Callable[..., tuple[int, str, str]]
@@ -51,6 +51,25 @@ def test_the_help_is_chinese_and_complete(run: Run, command: str) -> None:
     for parameter in parameters:
         assert parameter.opts[0] in out or parameter.param_type_name == "argument"
         assert re.sub(r"\W", "", parameter.help)[:8] in text
+
+
+@pytest.mark.parametrize("command", ["", *commands_of(app)])
+def test_the_help_has_every_name_and_no_broken_note(run: Run, command: str) -> None:
+    status, out, err = run(*filter(None, [command]), "--help")
+    assert (status, err) == (0, "")
+    assert "-h, --help " in out
+    assert "...]..." not in out
+    assert "…" not in out
+    parameters = commands_of(app)[command].params if command else []
+    for parameter in parameters:
+        assert value_name(parameter) in out
+        assert all(name in out for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("-"))
+        for note in (range_text(parameter), default_text(parameter) and f"default: {default_text(parameter)}"):
+            assert not note or f"[{note}]" in out
+
+
+def test_the_last_language_of_several_counts(run: Run) -> None:
+    assert run("--lang", "zh", "shapes", "rnn", "--lang", "en") == run("shapes", "rnn")
 
 
 def test_the_option_may_stand_before_or_after_the_command(run: Run) -> None:

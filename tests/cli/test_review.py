@@ -64,7 +64,7 @@ def test_a_run_adds_what_its_shapes_show(program: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing.py"], "ohlol: missing.py: No such file or directory"),
+        (["missing.py"], "ohlol: missing.py: no such file"),
         (["broken.py"], "ohlol: broken.py:1: not a Python program: invalid syntax"),
         (["broken.py", "--run"], "ohlol: broken.py:1: not a Python program: invalid syntax"),
         (["right.py", "--run", "--seconds", "0"], "ohlol: --seconds is 0; it must be greater than 0"),

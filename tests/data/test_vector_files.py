@@ -135,10 +135,10 @@ def test_objects_in_memory_are_read() -> None:
     [
         ([1, 2], "is of type list; give a file, gensim's KeyedVectors"),
         ({}, "has 0 words, and 0 vectors"),
-        ({1: [1.0]}, "has the word '1', which is no string"),
+        ({1: [1.0]}, "has the word '1', which is not a string"),
         ({"cat": 1.0}, "has no array of numbers for the word 'cat'"),
         ({"cat": [1.0, 2.0], "dog": [1.0]}, r"vectors in memory: word 2: a vector of shape \(1,\), and not of 2"),
-        ({"cat": ["a", "b"]}, "vectors in memory: word 1: is no vector of numbers"),
+        ({"cat": ["a", "b"]}, "vectors in memory: word 1: is not a vector of numbers"),
         ({"cat": [[1.0], [2.0]]}, r"vectors in memory: word 1: a vector of shape \(2, 1\), and not of 2"),
     ],
 )
@@ -150,15 +150,15 @@ def test_other_objects_are_refused(given: Any, problem: str) -> None:
 TEXTS = {
     "too few": ("cat 1 2 3\ndog 1 2\n", "v.txt:2: 2 numbers, and the vectors of this file have 3"),
     "too many": ("cat 1 2 3\ndog 1 2 3 4\n", "v.txt:2: more than 3 numbers"),
-    "no number": ("cat 1 2 3\ndog 1 x 3\n", "v.txt:2: is no vector of numbers"),
-    "a word alone": ("cat\n", "v.txt:1: is no word with a vector; the formats are word2vec"),
-    "prose": ("It was a dark night.\n", "v.txt:1: is no word with a vector"),
-    "empty": ("", "v.txt:1: is no word with a vector"),
+    "no number": ("cat 1 2 3\ndog 1 x 3\n", "v.txt:2: is not a vector of numbers"),
+    "a word alone": ("cat\n", "v.txt:1: is not a word with a vector; the formats are word2vec"),
+    "prose": ("It was a dark night.\n", "v.txt:1: is not a word with a vector"),
+    "empty": ("", "v.txt:1: is not a word with a vector"),
     "truncated": ("3 2\ncat 1 2\ndog 3 4\n", "v.txt: has 2 words, and its header says 3: it is truncated"),
     "more": ("1 2\ncat 1 2\ndog 3 4\n", "v.txt: has 2 words, and its header says 1: its header is wrong"),
     "header of another size": ("2 3\ncat 1 2\ndog 3 4\n", "v.txt:2: 2 numbers, and the vectors of this file have 3"),
-    "size 0": ("2 0\ncat\n", "v.txt:1: '2 0' is no count of words"),
-    "a large size": (f"2 {1 << 40}\ncat 1\n", "v.txt:1: '2 1099511627776' is no count of words"),
+    "size 0": ("2 0\ncat\n", "v.txt:1: '2 0' is not a count of words"),
+    "a large size": (f"2 {1 << 40}\ncat 1\n", "v.txt:1: '2 1099511627776' is not a count of words"),
     "a long number": (f"2 {'9' * 5000}\ncat 1\n", "v.txt:1: '2 999"),
     "other words": ("dog 1 2\n", "v.txt: has a vector for none of the 3 words of the training data"),
 }
@@ -239,7 +239,7 @@ def test_other_files_are_refused_by_what_they_are(tmp_path: Path) -> None:
         (b"\xba\x16\x4f\x2f\x0c\0\0\0", "is a model of fastText; give its file of vectors, which ends in .vec"),
         (b"PK\x03\x04", "is a zip archive; unpack it first"),
         (b"\x1f\x8b\x08", "is compressed with gzip, which is unpacked where the name ends in .gz"),
-        (b"\x89HDF\r\n\x1a\n\0\0", "is no word with a vector"),
+        (b"\x89HDF\r\n\x1a\n\0\0", "is not a word with a vector"),
     ):
         path.write_bytes(start + bytes(40))
         with pytest.raises(InputError, match=re.escape(problem)):

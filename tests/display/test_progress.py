@@ -31,8 +31,8 @@ def test_the_callback_depends_on_the_data_and_the_console(
     ("epoch", "without", "has_dev", "expected"),
     [
         (5, 2, True, "no better span f1 since epoch 3: the weights of epoch 3 are kept"),  # the time of 5 epochs
-        (5, 0, True, "the span f1 still improved when the time was over: train with more `--minutes`"),
-        (20, 0, True, "the span f1 still improved in the last epoch: train with more `--epochs`"),
+        (5, 0, True, "the span f1 still improved when the time was over: train again with more `minutes`"),
+        (20, 0, True, "the span f1 still improved in the last epoch: train again with more `epochs`"),
         (20, 13, True, "no better span f1 since epoch 7: the weights of epoch 7 are kept"),
         (20, 0, False, None),
         (20, 13, False, None),
@@ -40,7 +40,7 @@ def test_the_callback_depends_on_the_data_and_the_console(
             12,
             5,
             False,
-            "stopped after epoch 12 of 20 (`--patience`): no better span f1 since epoch 7, whose weights are kept",
+            "stopped after epoch 12 of 20 (`patience`): no better span f1 since epoch 7, whose weights are kept",
         ),
         (20, 20, True, None),  # no epoch was better than none: its loss is NaN
     ],
@@ -63,7 +63,7 @@ def test_a_training_without_a_number_of_epochs_names_none() -> None:
         main_metric="accuracy",
         dev=object(),
     )
-    expected = "stopped after epoch 12 (`--patience`): no better accuracy since epoch 7, whose weights are kept"
+    expected = "stopped after epoch 12 (`patience`): no better accuracy since epoch 7, whose weights are kept"
     assert end_line(trainer, "en") == expected
     assert "12" in (end_line(trainer, "zh") or "")
 

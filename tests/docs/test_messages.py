@@ -60,6 +60,7 @@ def test_every_message_is_translated(messages: ModuleType) -> None:
 SAME = {
     "a Parquet",
     "an Arrow",
+    "epoch",
     "epoch {epoch}/{epochs}{latest}",
     "epoch {number}",
     "host {host}, port {port}: {error}",

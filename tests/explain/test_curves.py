@@ -120,5 +120,5 @@ def test_plot_shows_the_curves_of_runs(
         return found.err if status else found.out
 
     assert run(str(runs / "hello"), "--lang", "en").startswith("loss, nats\n")
-    assert run(str(runs / "hello"), "--lang", "zh").startswith("损失（奈特）\n")
+    assert run(str(runs / "hello"), "--lang", "zh").startswith("损失（nat）\n")
     assert run(str(runs / "nowhere"), status=2).count("\n") == 1

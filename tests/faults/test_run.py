@@ -152,7 +152,9 @@ def test_a_run_stopped_by_a_full_disk_resumes_to_the_same_bytes(tmp_path: Path) 
                 with pytest.raises(OSError, match="No space left"):
                     filler.write_bytes(b"x" * (1 << 19))
 
-        with pytest.raises(InputError, match="cannot be written: No space left on device; what was there is as it was"):
+        with pytest.raises(
+            InputError, match="cannot be written: No space left on device; the existing file is unchanged"
+        ):
             ohlol.fit(data, out=place / "run", callbacks=[Recorder(fill)], **SETTINGS)
         assert not list((place / "run").rglob("*.tmp"))
         assert resume_state.load_state(place / "run")[1]["step"] == 11

@@ -84,7 +84,7 @@ def test_unknown_symbols_are_reported_once_and_in_order(letters: TrainedModel) -
     assert len(prediction.labels) == 5
     assert letters.predict("ab").unknown == []
     closed = ohlol.fit([("ab", "AB")], epochs=1)
-    with pytest.raises(InputError, match=r"^argument:1: symbol 'z' was not seen in training"):
+    with pytest.raises(InputError, match=r"^text 1: symbol 'z' was not seen in training"):
         closed.predict("az")
 
 

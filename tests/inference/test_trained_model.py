@@ -128,13 +128,13 @@ def test_series_are_predicted_from_arrays_files_tables_and_data(moves: TrainedMo
 @given(st.data())
 def test_an_array_of_another_shape_is_refused(moves: TrainedModel, data: st.DataObject) -> None:
     shape = data.draw(st.lists(st.integers(0, 3), max_size=3).filter(lambda shape: shape[1:] != [2] or not shape[0]))
-    with pytest.raises(InputError, match=r"argument:1: this model reads a series of numbers, rows of 2: x, y; give"):
+    with pytest.raises(InputError, match=r"series 1: this model reads a series of numbers, rows of 2: x, y; give"):
         moves.predict(np.zeros(shape))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
 def test_numbers_out_of_range_are_refused(moves: TrainedModel, bad: float) -> None:
-    with pytest.raises(InputError, match=r"argument:1: column y is .*, not a finite number in range"):
+    with pytest.raises(InputError, match=r"series 1: column y is .*, not a finite number in range"):
         moves.predict([[1.0, 2.0], [3.0, bad]])
     with pytest.raises(InputError, match="it does not predict the next row"):
         moves.next_rows("moves.csv")

@@ -261,7 +261,7 @@ def test_rows_that_do_not_follow_are_refused() -> None:
     X, y = frame[["date", "open"]], frame["sales"]
     model = Forecaster(**FORECAST).fit(X[20:50], y[20:50])
     for rows, message in (
-        (X[:7], "begin at 2024-01-01, which is no step after the training data; .* `TimeSeriesSplit`"),
+        (X[:7], "begin at 2024-01-01, which is not a step after the training data; .* `TimeSeriesSplit`"),
         (X[45:55], "begin at 2024-02-15"),
         (X[53:55], "no row 2024-02-20 in the future values"),
         (X[50:55].drop(index=52), "give a row for each time step"),

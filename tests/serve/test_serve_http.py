@@ -144,7 +144,7 @@ def test_a_missing_value_is_null_and_the_horizon_is_the_default(client: httpx.Cl
     ("change", "message"),
     [
         ({"start": None}, "series[0].start: the time of the first row is needed, such as 2024-01-31"),
-        ({"start": "January"}, "series[0].start is no time in ISO 8601"),
+        ({"start": "January"}, "series[0].start is not a time in ISO 8601"),
         ({"start": "2015-01-01T00:00:00+02:00"}, "series[0].start has a time zone; give the local time"),
         ({"future": []}, "series[0].future: the values of price are needed in 4 rows, those to forecast"),
         ({"future": [[None]] * 4}, "series[0].future: the values of price are needed in 4 rows"),

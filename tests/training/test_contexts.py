@@ -307,7 +307,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "two of one direction": (lambda: fit(char_lm="forward,forward"), "of which two read forward"),
     "another task": (
         lambda: (fit(out="run", char_lm=None), fit(char_lm="run")),
-        "`char_lm` run: is no language model over characters in one direction: its task is label, by word",
+        "`char_lm` run: is not a language model over characters in one direction: its task is label, by word",
     ),
     "by word": (
         lambda: (ohlol.fit("text.txt", out="run", level="word", **TEXT), fit(char_lm="run")),

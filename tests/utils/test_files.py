@@ -33,7 +33,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         patched.setattr(*target, fail)
         with pytest.raises(InputError) as refused:
             write_json(path, {"new": 2})
-    assert str(refused.value) == f"{path}: cannot be written: No space left on device; what was there is as it was"
+    assert str(refused.value) == f"{path}: cannot be written: No space left on device; the existing file is unchanged"
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
 
@@ -45,7 +45,7 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
     before = {path.name: path.lstat().st_ino for path in tmp_path.iterdir()}
     for name in before:
         with pytest.raises(
-            InputError, match=f"{name}: cannot be written: not a plain file; what was there is as it was"
+            InputError, match=f"{name}: cannot be written: not a plain file; the existing file is unchanged"
         ):
             write_json(tmp_path / name, {"new": 2})
     assert {path.name: path.lstat().st_ino for path in tmp_path.iterdir()} == before
@@ -67,7 +67,7 @@ def test_a_failed_append_leaves_the_lines_before(tmp_path: Path, monkeypatch: py
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fail)
-        with pytest.raises(InputError, match="No space left on device; what was there is as it was"):
+        with pytest.raises(InputError, match="No space left on device; the existing file is unchanged"):
             append_line(path, b"three\n")
     assert path.read_bytes() == b"one\ntwo\n"
 
@@ -95,7 +95,7 @@ def test_replace_link_replaces_an_existing_link(tmp_path: Path, monkeypatch: pyt
         assert os.readlink(tmp_path / "best") == f"runs/{name}"
     assert not (tmp_path / "best.tmp").exists()
     (tmp_path / "mine").mkdir()
-    with pytest.raises(InputError, match="is in the way"):
+    with pytest.raises(InputError, match="exists and is not a symbolic link"):
         replace_link(tmp_path / "mine", tmp_path / "runs/one")
 
     def none(*_: object, **__: object) -> None:

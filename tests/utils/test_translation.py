@@ -8,9 +8,17 @@ import threading
 import pytest
 
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import LANGUAGES, choose_language, message_id, translate, use_language
+from ohlol.utils.translation import (
+    LANGUAGES,
+    choose_language,
+    join_list,
+    join_phrases,
+    message_id,
+    translate,
+    use_language,
+)
 
-NO_FILE = "{file}: no such file"
+NO_FILE = "{path}: no such file"
 
 
 @pytest.mark.parametrize(
@@ -39,13 +47,13 @@ def test_an_unknown_language_is_refused() -> None:
 
 
 def test_a_message_is_in_the_language_of_its_context() -> None:
-    assert translate(NO_FILE, file="a.csv", lang="zh") == "a.csv: 没有此文件"
-    assert translate(NO_FILE, file="a.csv") == "a.csv: no such file"
+    assert translate(NO_FILE, path="a.csv", lang="zh") == "a.csv: 没有此文件"
+    assert translate(NO_FILE, path="a.csv") == "a.csv: no such file"
     with use_language("zh"):
-        assert translate(NO_FILE, file="a.csv") == "a.csv: 没有此文件"
-        assert str(InputError(NO_FILE, file="a.csv")) == "a.csv: 没有此文件"
+        assert translate(NO_FILE, path="a.csv") == "a.csv: 没有此文件"
+        assert str(InputError(NO_FILE, path="a.csv")) == "a.csv: 没有此文件"
         with use_language("en"):
-            assert translate(NO_FILE, file="a.csv") == "a.csv: no such file"
+            assert translate(NO_FILE, path="a.csv") == "a.csv: no such file"
         with use_language(None):
             assert choose_language() == "zh"
     assert choose_language() == "en"
@@ -72,6 +80,25 @@ def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_message_stays_english() -> None:
     assert [translate("not a message of ohlol", lang=lang) for lang in LANGUAGES] == ["not a message of ohlol"] * 2
     assert str(InputError("braces {stay} without values")) == "braces {stay} without values"
+
+
+def test_a_value_that_is_a_message_is_translated_with_the_message() -> None:
+    what = message_id("a PDF document: extract its text first")
+    values: dict[str, object] = {"path": "a.pdf", "what": what}
+    assert translate("{path}: is {what}", **values, lang="en") == "a.pdf: is a PDF document: extract its text first"
+    with use_language("zh"):
+        texts = [translate("{path}: is {what}", **values), str(InputError("{path}: is {what}", **values))]
+        assert texts[0] == texts[1]
+        assert translate(what) in texts[0]
+        assert translate(what) != what
+    count = message_id("Train", "a button")
+    assert translate("{path}: is {what}", path="x", what=count, lang="zh").endswith("开始训练")
+
+
+def test_lists_have_the_punctuation_of_the_language() -> None:
+    assert (join_phrases("ab"), join_list("ab")) == ("a, b", "a, b")
+    with use_language("zh"):
+        assert (join_phrases("ab"), join_list("ab")) == ("a，b", "a、b")
 
 
 def test_a_context_selects_a_translation() -> None:

@@ -17,6 +17,7 @@ import torch
 
 from ohlol.cells.base import CELLS, CellSpec, register
 from ohlol.utils.errors import InputError, describe_user_error, shorten
+from ohlol.utils.translation import join_list
 
 
 def import_cell(name: str) -> CellSpec:
@@ -53,10 +54,10 @@ def import_cell(name: str) -> CellSpec:
         raise InputError("`cell` {name}: {attribute} is not a class of torch.nn.Module", name=name, attribute=attribute)
     if isinstance(make, torch.nn.Module) or not callable(make):
         raise InputError(
-            "`cell` {name}: {attribute} is an object of type {type_name}, not a class of torch.nn.Module",
+            "`cell` {name}: {attribute} is an object of type {type}, not a class of torch.nn.Module",
             name=name,
             attribute=attribute,
-            type_name=type(make).__name__,
+            type=type(make).__name__,
         )
     try:
         inspect.signature(make).bind("input_size", "hidden_size")  # pyright: ignore[reportUnknownArgumentType]
@@ -94,7 +95,7 @@ def check_cell_name(name: str) -> None:
         raise InputError(
             "`cell` is {name}; it must be one of {cells}, or package.module:Class",
             name=shorten(repr(name)),
-            cells=", ".join(CELLS),
+            cells=join_list(CELLS),
         )
 
 

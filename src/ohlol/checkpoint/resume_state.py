@@ -20,7 +20,7 @@ from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks.metrics import Metrics
 from ohlol.utils.errors import InputError, InputWarning, shorten
 from ohlol.utils.files import FORMAT, parse_json
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 STATES = ("last", "before")
 """The file names, without suffix, of the newest saved state and of the one before it."""
@@ -174,9 +174,7 @@ def load_state(run: Path, max_bytes: int = 1 << 40) -> tuple[dict[str, Tensor], 
                 other=other,
             ) from None
         warnings.warn(
-            translate(
-                "{error}; going on from the state before it, {previous_name}", error=error, previous_name=previous.name
-            ),
+            translate("{error}; going on from the state before it, {previous}", error=error, previous=previous.name),
             InputWarning,
             2,
         )
@@ -250,7 +248,7 @@ def warn_if_environment_changed(saved: dict[str, Any], current: dict[str, Any]) 
             translate(
                 "this is not as it was when the run was stopped: {changed}; the end may differ in the last bits "
                 "from that of a run that was not stopped",
-                changed=", ".join(changed),
+                changed=join_list(changed),
             ),
             InputWarning,
             2,

@@ -87,9 +87,9 @@ class RunConfig:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             version = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise InputError(
-                "config.json has format {version}; this version of ohlol ({version_2}) reads {format}",
+                "config.json has format {version}; this version of ohlol ({own_version}) reads {format}",
                 version=shorten(repr(version)),
-                version_2=__version__,
+                own_version=__version__,
                 format=FORMAT,
             )
         try:

@@ -211,7 +211,7 @@ def open_char_lms(runs: str | None) -> tuple[CharLM, ...]:
     """The language models of the setting `char_lm`, the one that reads forward first.
 
     Raises:
-        InputError: a run cannot be loaded, or is no language model over characters that reads in one direction.
+        InputError: a run cannot be loaded, or is not a language model over characters that reads in one direction.
     """
     found: list[CharLM] = []
     for name in (runs or "").split(",") if runs is not None else ():
@@ -228,7 +228,7 @@ def _load_char_lm(folder: Path) -> tuple[RunConfig, Codec, SequenceModel]:
     symbols = codec.symbols
     if not codec.kind.continues_text or config.data.level != "char" or config.model.bidirectional:
         raise InputError(
-            "`char_lm` {folder}: is no language model over characters in one direction: its task is {task}{level}",
+            "`char_lm` {folder}: is not a language model over characters in one direction: its task is {task}{level}",
             folder=folder,
             task=config.task,
             level="" if config.data.level is None else translate(", by {level}", level=config.data.level),
@@ -285,7 +285,7 @@ def read_description(run: Path, cell: str | None = None) -> tuple[RunConfig, Cod
     if cell is not None:
         if cell != config.model.cell:
             raise InputError(
-                "{run} has the `cell` {cell}, not {cell_2}", run=run, cell=config.model.cell, cell_2=shorten(cell)
+                "{run} has the `cell` {cell}, not {given}", run=run, cell=config.model.cell, given=shorten(cell)
             )
         import_cell(cell)
     if config.task != codec.task or config.sizes != sizes_from_codec(codec):

@@ -48,7 +48,7 @@ def load(run: Path, epoch: int, model: SequenceModel) -> dict[str, Tensor]:
     epochs = list_epochs(run)
     if epoch not in epochs:
         available = (
-            translate("epochs {epochs} to {epochs_2}", epochs=epochs[0], epochs_2=epochs[-1])
+            translate("epochs {first} to {last}", first=epochs[0], last=epochs[-1])
             if epochs
             else translate("none: train with `snapshots` to keep them")
         )
@@ -77,7 +77,7 @@ def _checked_directory(run: Path) -> Path:
     """The directory of the snapshots; raises InputError where it is a symbolic link."""
     directory = run / DIRECTORY
     if directory.is_symlink():
-        raise InputError("{directory}: is a symbolic link; nothing is written through one", directory=directory)
+        raise InputError("{path}: is a symbolic link; nothing is written through one", path=directory)
     return directory
 
 

@@ -110,7 +110,7 @@ def parse_tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str,
                 raise ValueError("it does not match its checksum: it is damaged")
         return load(data), metadata
     except (SafetensorError, ValueError, KeyError, RecursionError, OverflowError) as error:
-        raise InputError("{where}: cannot be read: {error}", where=where, error=describe_error(error)) from None
+        raise InputError("{path}: cannot be read: {error}", path=where, error=describe_error(error)) from None
 
 
 def _parse_metadata(data: bytes) -> dict[str, str]:
@@ -170,10 +170,10 @@ def check_weights(
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
             raise InputError(
-                "{where}: {name} is {tensor_shape} {dtype}; {required_by} {expected_shape} {expected_dtype}",
+                "{where}: {name} is {found} {dtype}; {required_by} {expected_shape} {expected_dtype}",
                 where=where,
                 name=name,
-                tensor_shape=tuple(tensor.shape),
+                found=tuple(tensor.shape),
                 dtype=tensor.dtype,
                 required_by=translate(required_by),
                 expected_shape=tuple(expected[name].shape),

@@ -95,7 +95,7 @@ LabelSeparator = Annotated[
 ]
 Sheet = Annotated[
     str | None,
-    typer.Option(help="Sheet of an Excel file of several, by name or by number from 1.", rich_help_panel=DATA),
+    typer.Option(help="Sheet of an Excel file with several sheets, by name or by number from 1.", rich_help_panel=DATA),
 ]
 Encoding = Annotated[
     str | None,

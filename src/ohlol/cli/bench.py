@@ -10,7 +10,7 @@ import typer
 from ohlol.cli.app import MACHINE, Json, app, console
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 DTYPES = ("float32", "float64")
 SHORT = {"loop": "loop", "TorchScript": "script"}
@@ -47,7 +47,7 @@ def bench(
     from ohlol.utils.files import write_json
 
     if dtype not in DTYPES:
-        raise InputError("`dtype` is {dtype!r}; it must be one of {dtypes}", dtype=dtype, dtypes=", ".join(DTYPES))
+        raise InputError("`dtype` is {dtype!r}; it must be one of {dtypes}", dtype=dtype, dtypes=join_list(DTYPES))
     if save is not None and not save.parent.is_dir():
         raise InputError(
             "`save` is {save}, and {folder} is not a directory; create it first", save=save, folder=save.parent

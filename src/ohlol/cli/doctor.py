@@ -11,7 +11,7 @@ import typer
 
 from ohlol.cli.app import MACHINE, Json, app, console
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 if TYPE_CHECKING:
     from ohlol.utils.environment import Machine
@@ -56,7 +56,7 @@ def doctor(
         _print(machine, reproducible, checks)
     failed = [check.check for check in checks if not check.passed]
     if failed:
-        raise InputError("the self-test failed: {failed}", failed=", ".join(failed))
+        raise InputError("the self-test failed: {failed}", failed=join_list(failed))
 
 
 def run_self_test() -> list[Check]:
@@ -144,10 +144,10 @@ def _print(machine: "Machine", reproducible: str, checks: list[Check]) -> None:
         (translate("packages"), packages),
         (translate("processor"), describe_processors(machine)),
         (translate("devices"), ", ".join(["cpu", *machine.devices])),
-        (translate("memory"), translate("{memory:,.1f} GiB free", memory=machine.memory / 2**30)),
+        (translate("memory"), translate("{free:,.1f} GiB free", free=machine.memory / 2**30)),
         (
             translate("disk"),
-            translate("{disk:,.1f} GiB free", disk=machine.disk / 2**30)
+            translate("{free:,.1f} GiB free", free=machine.disk / 2**30)
             + ("" if machine.writable else translate(", not writable")),
         ),
         ("BLAS", machine.blas),

@@ -33,7 +33,8 @@ def export(
         str | None, typer.Option(help="int8: 8-bit integer weights for the LSTM.", metavar="int8")
     ] = None,
     data: Annotated[
-        list[str] | None, typer.Option(help="Data to compare both graphs on with --quantize; else the run's --dev.")
+        list[str] | None,
+        typer.Option(help="Data to compare both graphs on with --quantize; else the run's --dev; repeatable."),
     ] = None,
     cell: Cell = None,
 ) -> None:

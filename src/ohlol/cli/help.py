@@ -12,14 +12,14 @@ from typer.core import TyperCommand, TyperGroup
 
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import new_console, wrap
-from ohlol.utils.translation import LANGUAGES, choose_language, message_id, translate
+from ohlol.utils.translation import LANGUAGES, join_list, message_id, translate
 
 
 def check_language(lang: str | None) -> None:
     """Check the value of `--lang`; raises InputError where it is no language."""
     if lang is not None and lang not in LANGUAGES:
         raise InputError(
-            "`lang` is {value!r}; it must be one of {languages}", value=lang, languages=", ".join(LANGUAGES)
+            "`lang` is {value!r}; it must be one of {languages}", value=lang, languages=join_list(LANGUAGES)
         )
 
 
@@ -51,50 +51,53 @@ USAGE_ERRORS = (
 """What typer says about a wrong command line; it has no catalogue of its own."""
 
 
-class Command(TyperCommand):
+class TranslatedHelp:
+    """What makes the help of a command in the user's language; every command and the group of them have it."""
+
+    params: list[Any]
+    help: str | None
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        owners: list[Any] = [self, *self.params]
+        for owner in owners:
+            if getattr(owner, "help", None):
+                owner.help = translate(owner.help)
+            if panel := getattr(owner, "rich_help_panel", None):
+                owner.rich_help_panel = translate(panel)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return what follows the name of the program in the line that begins with "Usage:"."""
+        arguments = [value_name(one) for one in self.params if one.param_type_name == "argument"]
+        return [*arguments, "[OPTIONS]", *(["COMMAND [ARGS]..."] if hasattr(self, "commands") else [])]
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """Write the line that begins with "Usage:"."""
+        formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)), prefix=translate("Usage: "))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        _print_help(self, ctx)
+
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        """Return the names of the option `--help`, the short one first."""
+        names: list[str] = super().get_help_option_names(ctx)  # pyright: ignore
+        return sorted(names, key=len)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option `--help`."""
+        option: Any = super().get_help_option(ctx)  # pyright: ignore
+        if option is not None:
+            option.help = translate(message_id("Show this message and exit."))
+        return option
+
+
+class Command(TranslatedHelp, TyperCommand):
     """A command whose help is in the user's language."""
 
-    def __init__(self, *args: Any, **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
-        _translate_help(self)
 
-    def format_usage(self, ctx: Any, formatter: Any) -> None:
-        """Write the line that begins with "Usage:"."""
-        _format_usage(self, ctx, formatter)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
-        if choose_language() == LANGUAGES[0]:
-            super().format_help(ctx, formatter)
-        else:
-            _print_help(self, ctx)
-
-    def get_help_option(self, ctx: Any) -> Any:
-        """Return the option `--help`."""
-        return _translate_option(super().get_help_option(ctx))
-
-
-class Group(TyperGroup):
+class Group(TranslatedHelp, TyperGroup):
     """The commands, whose help is in the user's language."""
-
-    def __init__(self, *args: Any, **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
-        _translate_help(self)
-
-    def format_usage(self, ctx: Any, formatter: Any) -> None:
-        """Write the line that begins with "Usage:"."""
-        _format_usage(self, ctx, formatter)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
-        if choose_language() == LANGUAGES[0]:
-            super().format_help(ctx, formatter)
-        else:
-            _print_help(self, ctx)
-
-    def get_help_option(self, ctx: Any) -> Any:
-        """Return the option `--help`."""
-        return _translate_option(super().get_help_option(ctx))
 
 
 class App(typer.Typer):
@@ -116,13 +119,18 @@ def find_language(arguments: list[str]) -> str | None:
 
     >>> find_language(["--lang", "zh", "shapes", "rnn"]), find_language(["shapes", "rnn", "--lang=zh"])
     ('zh', 'zh')
+    >>> find_language(["--lang", "zh", "shapes", "rnn", "--lang", "en"])
+    'en'
     >>> find_language(["shapes", "rnn", "--json"]), find_language(["train"])
     ('en', None)
     """
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    chosen = [value for name, value in pairwise(options) if name == "--lang"]
-    chosen += [option.partition("=")[2] for option in options if option.startswith("--lang=")]
-    lang = next((value for value in chosen if value in LANGUAGES), None)
+    lang = None
+    for option, following in pairwise([*options, ""]):
+        name, _, value = option.partition("=")
+        value = following if option == "--lang" else value
+        if name == "--lang" and value in LANGUAGES:
+            lang = value  # of several, the last counts
     return LANGUAGES[0] if lang is None and "--json" in options else lang
 
 
@@ -171,25 +179,6 @@ def _add_language(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _translate_help(command: Any) -> None:
-    for owner in (command, *command.params):
-        if getattr(owner, "help", None):
-            owner.help = translate(owner.help)
-        if panel := getattr(owner, "rich_help_panel", None):
-            owner.rich_help_panel = translate(panel)
-
-
-def _translate_option(option: Any) -> Any:
-    if option is not None:
-        option.help = translate(message_id("Show this message and exit."))
-    return option
-
-
-def _format_usage(command: Any, ctx: Any, formatter: Any) -> None:
-    pieces = command.collect_usage_pieces(ctx)
-    formatter.write_usage(ctx.command_path, " ".join(pieces), prefix=translate("Usage: "))
-
-
 def value_name(parameter: Any) -> str:
     """What stands for the value of a parameter; empty for a flag."""
     if parameter.param_type_name == "argument":
@@ -207,8 +196,19 @@ def default_text(parameter: Any) -> str:
     return parameter.opts[0] if default is True else str(default)
 
 
+def range_text(parameter: Any) -> str:
+    """The range of a number; empty where there is none."""
+    info = parameter.type_descriptor.parameter_info
+    low, high = getattr(info, "min", None), getattr(info, "max", None)
+    if low is not None and high is not None:
+        return translate("{low} to {high}", low=f"{low:g}", high=f"{high:g}")
+    if low is not None:
+        return translate("at least {low}", low=f"{low:g}")
+    return "" if high is None else translate("at most {high}", high=f"{high:g}")
+
+
 def _print_help(command: Any, ctx: Any) -> None:
-    """Print the help of a command in panels, as typer does; its tables break lines at spaces only, and cut the rest."""
+    """Print the help of a command in panels; names are never cut."""
     from rich.cells import cell_len
     from rich.panel import Panel
     from rich.table import Table
@@ -220,16 +220,30 @@ def _print_help(command: Any, ctx: Any) -> None:
         "", Text(command.get_usage(ctx), style="bold"), "", *wrap(command.help or "", console.width), "", sep="\n"
     )
     for title, rows in _help_panels(command, ctx).items():
-        names_width = max(cell_len(line) for names, _ in rows for line in names.split("\n"))
+        names_width = max(cell_len(line) for names, *_ in rows for line in names.split("\n"))
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-        for names, text in rows:
-            table.add_row(Text(names, style="bold cyan"), Text("\n".join(wrap(text, width - names_width - 2))))
+        for names, text, notes in rows:
+            lines = _wrap_with_notes(text, notes, max(width - names_width - 2, 20))
+            table.add_row(Text(names, style="bold cyan", no_wrap=True), Text("\n".join(lines)))
         console.print(Panel(table, title=title, title_align="left", border_style="dim"))
 
 
-def _help_panels(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
-    """The names and the texts of the arguments, options and commands, by the title of their panel."""
-    panels: dict[str, list[tuple[str, str]]] = {}
+def _wrap_with_notes(text: str, notes: list[str], width: int) -> list[str]:
+    """The lines of a text and of notes, which are not broken where they fit into a line."""
+    from rich.cells import cell_len
+
+    lines = wrap(text, width)
+    for note in notes:
+        if lines and cell_len(f"{lines[-1]} {note}") <= width:
+            lines[-1] += f" {note}"
+        else:
+            lines += wrap(note, width)
+    return lines
+
+
+def _help_panels(command: Any, ctx: Any) -> dict[str, list[tuple[str, str, list[str]]]]:
+    """The names, texts and notes of the arguments, options and commands, by the title of their panel."""
+    panels: dict[str, list[tuple[str, str, list[str]]]] = {}
     for parameter in command.get_params(ctx):
         is_argument = parameter.param_type_name == "argument"
         title = parameter.rich_help_panel or translate("Arguments" if is_argument else "Options")
@@ -241,9 +255,11 @@ def _help_panels(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
         notes = [translate("[required]")] if parameter.required else []
         if parameter.envvar and parameter.show_envvar:
             notes.append(translate("[env var: {name}]", name=parameter.envvar))
+        if limits := range_text(parameter):
+            notes.append(f"[{limits}]")
         if default := default_text(parameter):
             notes.append(translate("[default: {value}]", value=default))
-        panels.setdefault(title, []).append((names, " ".join([parameter.help or "", *notes])))
+        panels.setdefault(title, []).append((names, parameter.help or "", notes))
     for name, one in getattr(command, "commands", {}).items():
-        panels.setdefault(one.rich_help_panel, []).append((name, one.help))
+        panels.setdefault(one.rich_help_panel, []).append((name, one.help, []))
     return panels

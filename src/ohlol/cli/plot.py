@@ -32,9 +32,9 @@ def plot(
     if studies:
         if len(runs) > 1:
             raise InputError(
-                "{studies} is a study; plot it alone, or the runs in {studies_2}",
-                studies=studies[0],
-                studies_2=studies[0] / "trials",
+                "{study} is a study; plot it alone, or the runs in {trials}",
+                study=studies[0],
+                trials=studies[0] / "trials",
             )
         _plot_study(studies[0], storage, out, language)
         return

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ohlol.cli.app import INSPECT, Json, app, console, ignore_closed_pipe
+from ohlol.utils.errors import InputError
 from ohlol.utils.translation import choose_language
 
 
@@ -23,11 +24,14 @@ def review(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are findings.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for common mistakes in a PyTorch program with recurrent layers, and say how to mend them."""
+    """Look for common mistakes in a PyTorch program with recurrent layers, and say how to fix them."""
     from ohlol.explain.review.findings import review as review_file
 
     language = choose_language()
-    findings, watched = review_file(file), None
+    try:
+        findings, watched = review_file(file), None
+    except FileNotFoundError:
+        raise InputError("{path}: no such file", path=file) from None
     if run:
         from ohlol.explain.review.watch import watch
 

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,7 @@ from ohlol.cli.app import (
     continue_without_output,
     one_of,
 )
+from ohlol.cli.flags import name_flags
 from ohlol.config import LR_SCHEDULES, OPTIMIZERS, POOLINGS, PRECISIONS, VECTORS_TRAINING, WEIGHT_AVERAGING
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
@@ -142,7 +144,8 @@ def train(
     vectors_limit: Annotated[
         int | None,
         typer.Option(
-            help="Words of the file that the run keeps for prediction, beside those of the data.", rich_help_panel=MODEL
+            help="Words of the file that the run keeps for prediction, in addition to those of the data.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     char_rnn_size: Annotated[
@@ -205,7 +208,8 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Minutes to train; the learning rate falls with the time, and epochs are as many as fit.",
+            help="Minutes to train, 0: no limit; trains as many epochs as fit into the time, in which the learning "
+            "rate falls.",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -270,14 +274,14 @@ def train(
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="Stop after so many epochs without improvement; 0: never.", rich_help_panel=TRAINING),
+        typer.Option(help="Stop after this many epochs without improvement; 0: never.", rich_help_panel=TRAINING),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of weights, data order and dropout.", rich_help_panel=TRAINING)
     ] = None,
     checkpoint_every: Annotated[
         str | None,
-        typer.Option(help="Save the state every so many seconds (300s) or steps (200).", rich_help_panel=TRAINING),
+        typer.Option(help="Save the state after this many seconds (300s) or steps (200).", rich_help_panel=TRAINING),
     ] = None,
     on_nan: Annotated[
         str | None, typer.Option(help="When a loss is NaN: stop, or skip the step.", rich_help_panel=TRAINING)
@@ -344,7 +348,7 @@ def train(
     run = out if out is not None or resume else run_directory.choose_free_name(stem)
     is_tutorial = not files and not resume
     targets = [target for _, target in pairs or loading.HELLO] if is_tutorial else None
-    callback = progress.make_progress_callback(console(), targets)
+    callback = progress.make_progress_callback(console(), targets, partial(name_flags, app=app, command="train"))
     try:
         with continue_without_output():
             model = fit(

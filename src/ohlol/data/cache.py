@@ -93,6 +93,6 @@ def _identify(vectors: str, limit: int) -> str:
     try:
         status = Path(vectors).stat()
     except OSError as error:
-        raise InputError("{vectors}: cannot be read: {strerror}", vectors=vectors, strerror=error.strerror) from None
+        raise InputError("{path}: cannot be read: {error}", path=vectors, error=error.strerror) from None
     key = json.dumps([vectors, status.st_size, status.st_mtime_ns, limit])
     return hashlib.sha256(key.encode()).hexdigest()[:12]

@@ -54,9 +54,9 @@ def check_directions(models: tuple[CharLM, ...]) -> tuple[CharLM, ...]:
     """The language models, the forward one first; raises InputError where two have the same direction."""
     if len({lm.reversed for lm in models}) < len(models):
         raise InputError(
-            "`char_lm` names {count} language models, of which two read {models_name}; give at most one that "
+            "`char_lm` names {count} language models, of which two read {direction}; give at most one that "
             "reads forward and one that was trained with `reversed`",
             count=len(models),
-            models_name=models[0].name,
+            direction=models[0].name,
         )
     return tuple(sorted(models, key=lambda lm: lm.reversed))

@@ -30,7 +30,7 @@ from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.errors import InputError, InputWarning, describe_error
 from ohlol.utils.files import check_encodable
-from ohlol.utils.translation import message_id, translate
+from ohlol.utils.translation import join_list, message_id, translate
 
 WORD_MIN_COUNT = 2
 """Where the target is the next word, words that occur once become <unk>: a smaller softmax, and <unk> is trained."""
@@ -38,6 +38,7 @@ WORD_MIN_COUNT = 2
 BIGRAM_MIN_COUNT = 2
 """Pairs of neighbours that occur once become <unk>; most never occur again."""
 
+SYMBOL, LABEL = message_id("symbol"), message_id("label")
 WRONG = message_id("every prediction for them counts as wrong")
 MISSED = message_id("each of them counts as missed")
 """What becomes of labels that training did not see; of a set, no prediction is for one of them."""
@@ -361,7 +362,7 @@ class Codec:
             steps = self.scale.apply(np.concatenate(as_numbers(data.inputs)))
         else:
             assert self.symbols is not None
-            steps = self._ids(self.symbols, concatenate(sequences), data.places, ends, "symbol")
+            steps = self._ids(self.symbols, concatenate(sequences), data.places, ends, SYMBOL)
         inputs = Ragged(steps, np.concatenate([np.zeros(1, np.int64), ends]))
         if self.kind.continues_text and len(inputs.values) < 2:
             raise InputError(
@@ -381,7 +382,7 @@ class Codec:
             if unseen_labels and (unseen := self.labels.unknown(labels)):
                 targets = self._with_unseen(self.labels, labels, unseen, data.places[0].file)
             else:
-                targets = self._ids(self.labels, labels, data.places, label_ends, "label")
+                targets = self._ids(self.labels, labels, data.places, label_ends, LABEL)
             if self.kind.multiple:
                 targets = _multi_hot(targets, label_ends, len(self.labels))
         word_ids, word_chars = self._encode_words(sequences) if self.chars is not None else (None, None)
@@ -395,20 +396,18 @@ class Codec:
     def ids(self, symbols: Sequence[str], file: str, line: int) -> NDArray[np.int64]:
         """The ids of input symbols; raises InputError, with file and line, for one that was not seen in training."""
         assert self.symbols is not None
-        return self._ids(self.symbols, symbols, [Place(file, line)], np.array([len(symbols)]), "symbol")
+        return self._ids(self.symbols, symbols, [Place(file, line)], np.array([len(symbols)]), SYMBOL)
 
     def _ids(
         self, vocab: Vocab, symbols: Sequence[str], places: Sequence[Place], ends: NDArray[np.int64], kind: str
     ) -> NDArray[np.int64]:
         """The ids of the symbols of all sequences in order; the sequence from `places[i]` ends at `ends[i]`."""
         try:
-            return self.encode_symbols(symbols) if kind == "symbol" else vocab.encode(symbols).astype(np.int64)
+            return self.encode_symbols(symbols) if kind == SYMBOL else vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
-            file, line = places[int(np.searchsorted(ends, unknown.position, side="right"))]
             raise InputError(
-                "{file}:{line}: {kind} {symbol!r} was not seen in training; {vocab}",
-                file=file,
-                line=line,
+                "{place}: {kind} {symbol!r} was not seen in training; {vocab}",
+                place=places[int(np.searchsorted(ends, unknown.position, side="right"))],
                 kind=kind,
                 symbol=unknown.symbol,
                 vocab=list_symbols(vocab),
@@ -425,13 +424,13 @@ class Codec:
                 vocab=list_symbols(vocab),
             )
         more = translate(" and {count} more", count=len(unseen) - LISTED_LABELS) * (len(unseen) > LISTED_LABELS)
-        listed = ", ".join(map(quote, unseen[:LISTED_LABELS])) + more
+        listed = join_list(map(quote, unseen[:LISTED_LABELS])) + more
         warnings.warn(
             translate(
-                "{file}: {count:,} of {count_2:,} labels were not seen in training, and {missed}: {listed}",
+                "{file}: {count:,} of {total:,} labels were not seen in training, and {missed}: {listed}",
                 file=file,
                 count=count,
-                count_2=len(ids),
+                total=len(ids),
                 missed=translate(MISSED if self.kind.multiple else WRONG),
                 listed=listed,
             ),
@@ -466,10 +465,10 @@ class Codec:
         """Raise InputError where the columns of a series differ from those of training."""
         if columns != self.columns:
             raise InputError(
-                "{file}: the input columns are {columns}; the model was trained on {columns_2}",
+                "{file}: the input columns are {columns}; the model was trained on {expected}",
                 file=file,
-                columns=", ".join(columns),
-                columns_2=", ".join(self.columns),
+                columns=join_list(columns),
+                expected=join_list(self.columns),
             )
 
     def to_json(self) -> dict[str, Any]:

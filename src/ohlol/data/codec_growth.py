@@ -5,7 +5,7 @@ from dataclasses import replace
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import Vocab
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, message_id, translate
 
 
 def grow_codec(codec: Codec, start: Codec) -> Codec:
@@ -52,10 +52,10 @@ def check_inputs(codec: Codec, start: Codec) -> None:
     kinds = [_describe_inputs(one) for one in (codec, start)]
     if kinds[0] != kinds[1]:
         raise InputError(
-            "`start_from` names a run that reads {kinds}, and the data are {kinds_2}", kinds=kinds[1], kinds_2=kinds[0]
+            "`start_from` names a run that reads {start}, and the data are {data}", start=kinds[1], data=kinds[0]
         )
     if codec.panel is None and codec.columns != start.columns:
-        mine, other = (", ".join(one.columns) for one in (codec, start))
+        mine, other = (join_list(one.columns) for one in (codec, start))
         raise InputError(
             "`start_from` names a run whose input columns are {other}, and those of the data are {mine}",
             other=other,
@@ -66,7 +66,7 @@ def check_inputs(codec: Codec, start: Codec) -> None:
 def _describe_inputs(codec: Codec) -> str:
     if codec.panel is not None:
         return translate("series whose rows are forecast")
-    return "symbols" if codec.symbols is not None else translate("rows of numbers")
+    return message_id("symbols", "what is read") if codec.symbols is not None else translate("rows of numbers")
 
 
 def _union(vocab: Vocab | None, other: Vocab | None) -> Vocab | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ohlol.data.sequences import RawData
 from ohlol.data.vocab import CODES, code_points, pair_keys
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import join_list
 
 EDGE = "\n"
 """Stands before the first and after the last symbol of a sequence; labelled characters never include a line end."""
@@ -137,9 +138,9 @@ class Counts:
             return
         if (self.columns, self.target_columns) != (other.columns, other.target_columns):
             raise InputError(
-                "files with different columns: {columns}, and {columns_2}",
-                columns=", ".join(self.columns),
-                columns_2=", ".join(other.columns),
+                "files with different columns: {columns}, and {others}",
+                columns=join_list(self.columns),
+                others=join_list(other.columns),
             )
         self.targets = self.targets.joined(other.targets)
         if self.inputs is not None and other.inputs is not None:

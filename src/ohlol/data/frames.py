@@ -68,9 +68,7 @@ def read_records(data: object) -> Records | None:
     if isinstance(frame, narwhals.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, narwhals.DataFrame):
-        raise InputError(
-            "the data are of type {type_name}; give a table with named columns", type_name=type(data).__name__
-        )
+        raise InputError("the data are of type {type}; give a table with named columns", type=type(data).__name__)
     frame = cast("Any", frame)
     return Records(_names(frame.columns), lambda: map(_cells, frame.iter_rows()))
 

@@ -7,7 +7,7 @@ import numpy as np
 from ohlol.config import DataSettings
 from ohlol.data.panel import Panel
 from ohlol.data.readers.column_names import list_names, split_names
-from ohlol.utils.translation import message_id, translate
+from ohlol.utils.translation import join_phrases, message_id, translate
 
 ROLES = (
     message_id("input"),
@@ -52,7 +52,8 @@ class Interpretation:
     def __str__(self) -> str:
         """One line: file, format with the reason, task, columns and level."""
         settings = self.settings
-        parts = [f"{self.file}: {settings.format} ({self.reason})", translate("task {task}", task=settings.task)]
+        form = translate("{file}: {format} ({reason})", file=self.file, format=settings.format, reason=self.reason)
+        parts = [form, translate("task {task}", task=settings.task)]
         if settings.input and settings.input == settings.target:
             parts.append(translate("input and target {input}", input=_listed(settings.input, self.names)))
         else:
@@ -70,7 +71,7 @@ class Interpretation:
         )
         parts += [translate("sheet {sheet!r}", sheet=settings.sheet)] if settings.sheet else []
         parts += [translate("encoding {encoding}", encoding=settings.encoding)] if settings.encoding else []
-        return ", ".join(parts) + (
+        return join_phrases(parts) + (
             translate("; not read: {unread}", unread=list_names(self.unread)) if self.unread else ""
         )
 
@@ -85,9 +86,9 @@ def describe_panel(panel: Panel, *, is_inferred: bool) -> tuple[str, ...]:
     count, season = len(panel.series), panel.season
     lengths = sorted(len(series.values) for series in panel.series)
     rows = (
-        translate("{lengths:,} rows", lengths=lengths[0])
+        translate("{count:,} rows", count=lengths[0])
         if lengths[0] == lengths[-1]
-        else translate("{lengths:,} to {lengths_2:,} rows", lengths=lengths[0], lengths_2=lengths[-1])
+        else translate("{shortest:,} to {longest:,} rows", shortest=lengths[0], longest=lengths[-1])
     )
     of = translate("{count:,} series of ", count=count) * (count > 1)
     missing = sum(int(np.isnan(series.values).sum()) for series in panel.series)

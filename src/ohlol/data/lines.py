@@ -52,6 +52,17 @@ class Place(NamedTuple):
         )
 
 
+class Argument(Place):
+    """An argument of Python: its file is a message with the number of the argument, one of the next two."""
+
+    def __str__(self) -> str:
+        return translate(self.file, number=self.line)
+
+
+TEXT_ARGUMENT = message_id("text {number}")
+SERIES_ARGUMENT = message_id("series {number}")
+
+
 class FileRange(NamedTuple):
     """Part of a file: its UTF-8 bytes `start` to `end - 1`, where a line begins at both offsets.
 
@@ -196,9 +207,9 @@ class Lines(Iterator[Line]):
                     earlier = earlier or (0 if body.isascii() else number)
                     yield Line(text.removeprefix("\ufeff") if number == 1 else text, Place(self.file, number)), ended
         except FileNotFoundError:
-            raise InputError("{file}: no such file", file=self.file) from None
+            raise InputError("{path}: no such file", path=self.file) from None
         except OSError as error:
-            raise InputError("{file}: cannot be read ({strerror})", file=self.file, strerror=error.strerror) from None
+            raise InputError("{path}: cannot be read ({error})", path=self.file, error=error.strerror) from None
         except ValueError:
             raise InputError("{file!r} is not a file name", file=self.file) from None
 
@@ -239,7 +250,7 @@ def decoded(raw: bytes, file: str, line: int, handle: BinaryIO | None = None, ea
     """
     kind = next((kind for magic, kind in BINARY.items() if raw.startswith(magic)), None) if line == 1 else None
     if kind is not None and (b"\0" in raw or not _is_utf8(raw)):
-        raise InputError("{file}: is {kind}", file=file, kind=translate(kind))
+        raise InputError("{path}: is {what}", path=file, what=translate(kind))
     if b"\0" in raw:
         before = raw[: raw.index(b"\0")]
         wide = next((name for name, at in (("utf-16-le", 1), ("utf-16-be", 0)) if _is_wide(raw, at)), None)
@@ -317,6 +328,4 @@ def text_pieces(span: FileRange, size: int = 1 << 22, encoding: str | None = Non
                 if text:
                     yield nfc(text.replace("\r\n", "\n"))
     except OSError as error:
-        raise InputError(
-            "{span_file}: cannot be read ({strerror})", span_file=span.file, strerror=error.strerror
-        ) from None
+        raise InputError("{path}: cannot be read ({error})", path=span.file, error=error.strerror) from None

@@ -137,16 +137,16 @@ def map_array(
             return np.empty(shape, min(dtypes, key=lambda dtype: dtype.itemsize))
         array = np.load(path, mmap_mode="c" if writable else "r", allow_pickle=False)
     except OSError as error:
-        raise InputError("{path}: cannot be read: {strerror}", path=path, strerror=error.strerror) from None
+        raise InputError("{path}: cannot be read: {error}", path=path, error=error.strerror) from None
     except HEADER_ERRORS as error:
         raise InputError("{path}: damaged: {error}", path=path, error=describe_error(error)) from None
     if array.dtype not in dtypes or array.shape != shape or not array.flags.c_contiguous:
         expected = " or ".join(map(str, dtypes))
         raise InputError(
-            "{path}: damaged: it holds {dtype} {array_shape}, and should hold {expected} {shape}",
+            "{path}: damaged: it holds {dtype} {found}, and should hold {expected} {shape}",
             path=path,
             dtype=array.dtype,
-            array_shape=array.shape,
+            found=array.shape,
             expected=expected,
             shape=shape,
         )

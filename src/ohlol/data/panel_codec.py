@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, format_time
 from ohlol.data.smoothing import fill_missing, seasonal_naive, smooth
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import join_list, translate
 
 Floats = NDArray[np.float64]
 
@@ -190,20 +191,20 @@ class PanelCodec:
         for name in ("targets", "known", "observed", "static"):
             expected, actual = getattr(self.columns, name), getattr(panel.columns, name)
             if expected != actual:
-                listed = [", ".join(names) or "none" for names in (actual, expected)]
+                listed = [join_list(names) or translate("none") for names in (actual, expected)]
                 raise InputError(
-                    "{file}: the {name} are {listed}; the model was trained with {listed_2}",
+                    "{file}: the {name} are {columns}; the model was trained with {expected}",
                     file=file,
                     name=name,
-                    listed=listed[0],
-                    listed_2=listed[1],
+                    columns=listed[0],
+                    expected=listed[1],
                 )
         if panel.step.unit != self.step.unit or (self.step.unit and panel.step.count != self.step.count):
             raise InputError(
-                "{file}: the rows are {step}; the model was trained with {self_step}",
+                "{file}: the rows are {step}; the model was trained with {expected}",
                 file=file,
                 step=panel.step,
-                self_step=self.step,
+                expected=self.step,
             )
 
     def encode(self, series: TimeSeries, fit_rows: int | None = None, future: Floats | None = None) -> Origins:

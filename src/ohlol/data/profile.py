@@ -101,7 +101,7 @@ def profile(path: str, settings: DataSettings) -> Profile:
     try:
         span, is_whole = reader.start(path, settings, SAMPLE_BYTES)
     except OSError as error:
-        raise InputError("{path}: cannot be read ({strerror})", path=path, strerror=error.strerror) from None
+        raise InputError("{path}: cannot be read ({error})", path=path, error=error.strerror) from None
     result = Profile(path, settings, f"{path}: {settings.format} ({reason})", is_whole, 0, (), ())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputWarning)
@@ -139,7 +139,7 @@ def _add_sequences(result: Profile, reader: Reader, span: FileRange, reason: str
             if kind.has_labels and target is not None:
                 labels += kind.labels_of(target)
         if not examples:
-            raise InputError("{result_file}: no sequences; the file is empty", result_file=result.file)
+            raise InputError("{file}: no sequences; the file is empty", file=result.file)
         if kind.has_labels:
             reader.check_labels(result.file, settings, labels)
     except InputError as error:
@@ -173,7 +173,7 @@ def _add_panel(result: Profile, reason: str) -> Profile:
 def _add_labelled(result: Profile, series: list[LabelledSeries]) -> Profile:
     """Add the lengths and the classes of series of numbers with a target each."""
     if not series:
-        raise InputError("{result_file}: no sequences; the file is empty", result_file=result.file)
+        raise InputError("{file}: no sequences; the file is empty", file=result.file)
     lengths = sorted(len(one.rows) for one in series)
     counts = Counter(one.target for one in series if isinstance(one.target, str))
     return replace(
@@ -273,8 +273,8 @@ def _describe_time(stats: TableStats) -> str | None:
         usual, gaps = found
         count = sum(order.steps[step][0] for step in gaps)
         text += translate(
-            ", usual step {format_span}, gaps: {count}",
-            format_span=format_span(usual * (stats.unix_unit(time) or 1.0)),
+            ", usual step {step}, gaps: {count}",
+            step=format_span(usual * (stats.unix_unit(time) or 1.0)),
             count=count,
         )
     return text

@@ -29,7 +29,7 @@ from ohlol.data.symbols import Symbols, split_line, split_lines
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import check_encodable
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 FilePath = str | Path | Records
 """A file, or a table in memory."""
@@ -114,12 +114,12 @@ def read(
         if contents.labelled is not None:
             own = list(contents.labelled)
             if not own:
-                raise InputError("{path}: no sequences; the file is empty", path=name_of(path))
+                raise InputError("{file}: no sequences; the file is empty", file=name_of(path))
             labelled += own
             continue
         examples.extend(contents.examples or ())
         if len(examples) == before:
-            raise InputError("{path}: no sequences; the file is empty", path=name_of(path))
+            raise InputError("{file}: no sequences; the file is empty", file=name_of(path))
     if tables:
         return _data_from_panel(_panel_data(name_of(files[0]), tables, replace(chosen, format=settings.format), why))
     if series:
@@ -268,15 +268,13 @@ def _data_from_labelled(series: Sequence[LabelledSeries], settings: DataSettings
     if len(widths) > 1:
         raise InputError(
             "{listed}; all must agree",
-            listed=", ".join(
+            listed=join_list(
                 translate("{place}: {width} columns", place=place, width=width) for width, place in widths.items()
             ),
         )
     names = tuple(split_names(settings.input)) if settings.input else tuple(str(n + 1) for n in range(*widths))
     if settings.level is not None:
-        raise InputError(
-            "`level` is for symbols, and {place_file} holds series of numbers", place_file=series[0].place.file
-        )
+        raise InputError("`level` is for symbols, and {file} holds series of numbers", file=series[0].place.file)
     targets: Any = [one.target for one in series] if with_targets else None
     target_columns = (settings.target or "target",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [one.place for one in series]
@@ -321,8 +319,8 @@ def examples(span: str | Path | FileRange, settings: DataSettings, *, with_targe
     contents = _open(Lines(span, settings.encoding), settings, with_targets)
     if contents.labelled is not None:
         raise InputError(
-            "{name_of}: series of numbers with a target each are not encoded as a corpus; train on the file",
-            name_of=name_of(span.file if isinstance(span, FileRange) else span),
+            "{file}: series of numbers with a target each are not encoded as a corpus; train on the file",
+            file=name_of(span.file if isinstance(span, FileRange) else span),
         )
     assert contents.examples is not None
     return contents.examples
@@ -392,9 +390,9 @@ def data_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequence[st
 def _pair_side(side: Any, pair: int, level: str) -> Symbols:
     if not isinstance(side, str | Sequence):
         raise InputError(
-            "pair {pair}: a side of type {type_name}; give a string or a list of strings",
+            "pair {pair}: a side of type {type}; give a string or a list of strings",
             pair=pair,
-            type_name=type(side).__name__,
+            type=type(side).__name__,
         )
     if isinstance(side, str) == (level == "word"):
         raise InputError(
@@ -435,7 +433,7 @@ def check_settings(settings: DataSettings) -> DataSettings:
                 "`{name}` is {value}; it must be one of {choices}",
                 name=name,
                 value=quote(value),
-                choices=", ".join(choices),
+                choices=join_list(choices),
             )
     for name, value, choices in (
         ("decimal", settings.decimal, DECIMAL_MARKS),
@@ -475,7 +473,7 @@ def check_settings(settings: DataSettings) -> DataSettings:
     kind = None if settings.task is None else TARGET_KINDS[settings.task]
     has_series = kind is None or kind.horizon or (kind.per_sequence and not kind.multiple)
     for names, suits, what in (
-        (FORECAST_SETTINGS, kind is None or kind.horizon, f"task {default_task(PANEL)}"),
+        (FORECAST_SETTINGS, kind is None or kind.horizon, translate("task {task}", task=default_task(PANEL))),
         (("series", "time"), has_series, translate("series of numbers")),
     ):
         for name in names:
@@ -489,7 +487,7 @@ def check_settings(settings: DataSettings) -> DataSettings:
 
 def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
     if settings.task is not None and not reader.serves(settings.task):
-        suitable = ", ".join(name for name, other in READERS.items() if other.serves(settings.task))
+        suitable = join_list(name for name, other in READERS.items() if other.serves(settings.task))
         raise InputError(
             "format {format} does not serve task {task}; use {suitable}",
             format=settings.format,
@@ -497,12 +495,12 @@ def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
             suitable=suitable,
         )
     if reader.level is not None and settings.level not in (None, reader.level):
-        suitable = ", ".join(name for name, other in READERS.items() if other.level == settings.level)
+        suitable = join_list(name for name, other in READERS.items() if other.level == settings.level)
         raise InputError(
-            "format {format} has the level {level}; for level {settings_level} use {suitable}",
+            "format {format} has the level {level}; for level {wanted} use {suitable}",
             format=settings.format,
             level=reader.level,
-            settings_level=settings.level,
+            wanted=settings.level,
             suitable=suitable,
         )
     only_task = default_task(reader.targets[0]) if len(reader.targets) == 1 else None

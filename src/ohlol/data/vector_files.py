@@ -25,7 +25,7 @@ from ohlol.data.vocab import UNK, Vocab
 from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, InputWarning, describe_error
-from ohlol.utils.translation import message_id, translate
+from ohlol.utils.translation import join_list, join_phrases, message_id, translate
 
 LINE_LIMIT = 1 << 25
 """Bytes of the longest line of a text file: MAX_SIZE numbers of 32 characters."""
@@ -103,15 +103,15 @@ def _select(source: VectorSource, needed: set[str], symbols: Vocab, limit: int) 
                 vector = parse()
             except (ValueError, TypeError) as error:
                 raise InputError(
-                    "{number}: is no vector of numbers: {error}",
+                    "{number}: is not a vector of numbers: {error}",
                     number=source.place(number),
                     error=describe_error(error),
                 ) from None
             if vector.shape != (source.size,):
                 raise InputError(
-                    "{number}: a vector of shape {vector_shape}, and not of {size}",
+                    "{number}: a vector of shape {shape}, and not of {size}",
                     number=source.place(number),
-                    vector_shape=vector.shape,
+                    shape=vector.shape,
                     size=source.size,
                 )
             problem = "" if np.isfinite(vector).all() else translate("a number that is not finite")
@@ -124,7 +124,9 @@ def _select(source: VectorSource, needed: set[str], symbols: Vocab, limit: int) 
             kept[word] = None
             table += vector.tobytes()
     if skipped:
-        reasons = ", ".join(f"{count:,} with {reason}" for reason, count in skipped.items())
+        reasons = join_phrases(
+            translate("{count:,} with {reason}", count=count, reason=reason) for reason, count in skipped.items()
+        )
         warnings.warn(
             translate(
                 "{first}: skipped as the first of {total:,} words: {reasons}",
@@ -138,8 +140,8 @@ def _select(source: VectorSource, needed: set[str], symbols: Vocab, limit: int) 
     vectors = WordVectors.of(kept, np.frombuffer(table, "<f4").reshape(-1, source.size))
     if not vectors.rows_of(symbols.symbols).any():
         raise InputError(
-            "{source_name}: has a vector for none of the {count:,} words of the training data",
-            source_name=source.name,
+            "{source}: has a vector for none of the {count:,} words of the training data",
+            source=source.name,
             count=len(symbols),
         )
     return vectors
@@ -171,14 +173,14 @@ def _open_file(path: str, files: ExitStack) -> VectorSource:
         file.seek(0)
     except OSError as error:
         raise InputError(
-            "{path}: cannot be read: {strerror}", path=path, strerror=error.strerror or describe_error(error)
+            "{path}: cannot be read: {error}", path=path, error=error.strerror or describe_error(error)
         ) from None
     if start.startswith(PICKLE_VERSIONS):
         raise InputError(
             "{path}: is a pickle, which can run code and is never loaded; if gensim wrote it, convert it "
-            'with KeyedVectors.load({path_name!r}).save_word2vec_format("vectors.bin", binary=True)',
+            'with KeyedVectors.load({name!r}).save_word2vec_format("vectors.bin", binary=True)',
             path=path,
-            path_name=Path(path).name,
+            name=Path(path).name,
         )
     if start.startswith(FASTTEXT_MODEL):
         raise InputError("{path}: is a model of fastText; give its file of vectors, which ends in .vec", path=path)
@@ -193,7 +195,9 @@ def _open_file(path: str, files: ExitStack) -> VectorSource:
         count, size = (parse_digits(field.decode()) for field in fields)
         if count is None or size is None or not 1 <= size <= MAX_SIZE:
             raise InputError(
-                "{path}:1: {line} is no count of words and size of their vectors", path=path, line=quote(line.decode())
+                "{path}:1: {line} is not a count of words and the size of their vectors",
+                path=path,
+                line=quote(line.decode()),
             )
         file.readline()
         if CONTROL.search(rest) and not _is_row(rest.partition(b"\n")[0], size):
@@ -202,7 +206,7 @@ def _open_file(path: str, files: ExitStack) -> VectorSource:
     size = _count_numbers(fields)
     if not size or CONTROL.search(line):
         raise InputError(
-            "{path}:1: is no word with a vector; the formats are {formats}", path=path, formats=translate(FORMATS)
+            "{path}:1: is not a word with a vector; the formats are {formats}", path=path, formats=translate(FORMATS)
         )
     return VectorSource(path, size, _text_rows(file, path, size, None), has_lines=True)
 
@@ -340,7 +344,7 @@ def _open_safetensors(path: str, files: ExitStack) -> VectorSource:
                 "{path}: has the tensors {file}; it must have `vectors`, of two axes, and `words`, the bytes "
                 "of as many lines",
                 path=path,
-                file=", ".join(sorted(file.keys()))[:200],
+                file=join_list(sorted(file.keys()))[:200],
             )
         words, vectors = file.get_tensor("words"), file.get_slice("vectors")
         shape = tuple(vectors.get_shape())
@@ -383,14 +387,14 @@ def _open_object(vectors: Any) -> VectorSource:
         words, rows = list(vectors.index), vectors.to_numpy()
     else:
         raise InputError(
-            "`vectors` is of type {type_name}; give a file, gensim's KeyedVectors, a dict of words and "
+            "`vectors` is of type {type}; give a file, gensim's KeyedVectors, a dict of words and "
             "arrays, or a data frame with the words as its index",
-            type_name=type(vectors).__name__,
+            type=type(vectors).__name__,
         )
     odd = next((word for word in words if not isinstance(word, str)), None)
     if not words or len(words) != len(rows) or odd is not None:
         problem = (
-            translate("the word {odd}, which is no string", odd=quote(odd))
+            translate("the word {odd}, which is not a string", odd=quote(odd))
             if odd is not None
             else translate("{count} words", count=len(words))
         )

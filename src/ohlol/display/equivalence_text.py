@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from ohlol.display.trace_text import Page
-from ohlol.explain.equivalence import REFERENCE, Comparison
+from ohlol.explain.equivalence import IN_A_LOOP, REFERENCE, Comparison
 
 MIN_NAME, MAX_NAME = 28, 38
 """Columns for the name of an implementation."""
@@ -22,8 +23,8 @@ def comparisons_to_text(comparisons: Sequence[Comparison], console: Console, *, 
     for k, comparison in enumerate(comparisons):
         sizes = "  ".join(f"{letter} {_size(size)}" for letter, size in comparison.sizes.items())
         reference = page.text("prove_products" if comparison.reference == REFERENCE else "prove_loop")
-        names = [_shorten(one.name) for one in comparison.implementations]
-        name_width = max(MIN_NAME, *map(len, names))
+        names = [_name(page, one.name) for one in comparison.implementations]
+        name_width = max(MIN_NAME, *map(cell_len, names))
         where = (
             f", {page.text('layer', layer=comparison.layer)}, {page.text(comparison.direction)}"
             if len(comparisons) > 1
@@ -38,7 +39,8 @@ def comparisons_to_text(comparisons: Sequence[Comparison], console: Console, *, 
         for name, one in zip(names, comparison.implementations, strict=True):
             mark = ("ok" if one.agrees else "x") if page.ascii else ("✓" if one.agrees else "✗")
             numbers = f"{one.output:>9.1e}{one.gradient:>11.1e}{one.output32:>9.1e}{one.gradient32:>11.1e}"
-            page.print((f"{mark} ", "green" if one.agrees else "bold red"), f"{name:<{name_width}}", numbers)
+            padding = " " * (name_width - cell_len(name))
+            page.print((f"{mark} ", "green" if one.agrees else "bold red"), name + padding, numbers)
         if comparison.converted is not None:
             page.print(page.text("prove_converted" if comparison.converted else "prove_not_converted"))
 
@@ -48,5 +50,14 @@ def _size(size: int | list[int]) -> str:
     return str(size) if isinstance(size, int) else " ".join(map(str, size))
 
 
-def _shorten(name: str) -> str:
-    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 3] + "..."
+def _name(page: Page, name: str) -> str:
+    """The name of an implementation in the language of the page."""
+    if name == REFERENCE:
+        return page.text("prove_products")
+    if name.endswith(IN_A_LOOP):
+        return page.text("prove_in_loop", name=_shorten(name.removesuffix(IN_A_LOOP), MAX_NAME - len(IN_A_LOOP)))
+    return _shorten(name, MAX_NAME)
+
+
+def _shorten(name: str, limit: int) -> str:
+    return name if len(name) <= limit else name[: limit - 3] + "..."

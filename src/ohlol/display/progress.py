@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 from rich.cells import cell_len
@@ -21,19 +22,22 @@ from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils import environment
 from ohlol.utils.devices import describe_device
 from ohlol.utils.terminal import escape_symbol, print_data, print_message
-from ohlol.utils.translation import choose_language, message_id, translate
+from ohlol.utils.translation import choose_language, join_phrases, message_id, translate
 
 
-def make_progress_callback(console: Console, targets: list[str] | None = None) -> Callback:
+def make_progress_callback(
+    console: Console, targets: list[str] | None = None, name_settings: Callable[[str], str] = str
+) -> Callback:
     """Return the callback for a console: the tutorial's output for pairs, otherwise a bar or a log.
 
     Args:
         console: where to print.
         targets: the targets of the pairs, in order; None for data from files.
+        name_settings: replaces the settings in backticks of a message, such as by the flags of a command line.
     """
-    if targets is not None:
-        return Tutorial(console, targets)
-    return Bar(console) if console.is_terminal else Log(console)
+    callback = Tutorial(console, targets) if targets is not None else (Bar if console.is_terminal else Log)(console)
+    callback.name_settings = name_settings
+    return callback
 
 
 class Determinism(Callback):
@@ -51,12 +55,14 @@ class Summary(Callback):
     """Prints at the end why training ended, the metrics of the best weights, and their loss beside its baselines."""
 
     console: Console
+    name_settings: Callable[[str], str] = str
+    """Replaces the settings in backticks of a message."""
 
     def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Print the end, the metrics, and the loss compared with its baselines, in the language of the environment."""
         end = end_line(trainer, choose_language())
         if end is not None:
-            print(end, file=self.console.file)
+            print(self.name_settings(end), file=self.console.file)
         print(
             translate("best weights: {metrics}", metrics=format_metrics(trainer.config.metrics)), file=self.console.file
         )
@@ -67,7 +73,7 @@ class Summary(Callback):
             print(texts.text(key, choose_language(), metrics=metrics), file=self.console.file)
         loss = compute_baselines(trainer.config, trainer.codec, accumulator)
         for line in baseline_lines(loss, choose_language()):
-            print(line, file=self.console.file, flush=True)
+            print(self.name_settings(line), file=self.console.file, flush=True)
 
 
 def end_line(trainer: Training, lang: str) -> str | None:
@@ -146,8 +152,11 @@ def describe_training(trainer: Training) -> str:
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
     size = translate("embedding {size}", size=model.embedding_size) if model.embedding_size else "one-hot"
     data = trainer.config.data
-    source = f"{data.format}, {translate(READ_BY[data.level])}" if data.level else f"{data.format}"
-    parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
+    source = join_phrases([data.format or "", *([translate(READ_BY[data.level])] if data.level else [])])
+    parts = [
+        translate("{task} ({source})", task=trainer.config.task, source=source),
+        f"{model.cell} {model.num_layers} x {model.hidden_size}",
+    ]
     parts += [translate("bidirectional")] if model.bidirectional else []
     parts += [translate("pooling {pooling}", pooling=model.pooling)] if trainer.model.pooling is not None else []
     sizes = trainer.config.sizes
@@ -206,10 +215,9 @@ def describe_training(trainer: Training) -> str:
     interpretation = "" if trainer.interpretation is None else f"{trainer.interpretation}\n"
     return (
         interpretation
-        + translate("{parts}: {count:,} parameters", parts=", ".join(parts), count=trainer.parameters)
-        + f"\n{started}{_coverage(trainer.codec)}{_size(train)}, {measured}, "
-        + translate(" or ").join(length)
-        + "".join(f", {w}" for w in where)
+        + translate("{parts}: {count:,} parameters", parts=join_phrases(parts), count=trainer.parameters)
+        + f"\n{started}{_coverage(trainer.codec)}"
+        + join_phrases([_size(train), measured, translate(" or ").join(length), *where])
     )
 
 

@@ -20,7 +20,7 @@ INDENT = "    "
 def findings_to_text(
     name: str, findings: Sequence[Finding], console: Console, *, lang: str = "en", watched: Watched | None = None
 ) -> None:
-    """Print each finding: its place and name, the line of the program, why it is wrong, and the line that mends it.
+    """Print each finding: its place and name, the line of the program, why it is wrong, and the line that fixes it.
 
     Args:
         name: the file that was reviewed.

@@ -209,7 +209,7 @@ def _layer(report: LayerShapes, page: Page) -> None:
     page.table(("", "batch_first=False", "batch_first=True", ""), rows, styles=("bold",))
     page.sentence(
         translate(
-            "It swaps B and T of input and output only; h stays (L*D, B, H). In this report: {value}.",
+            "It swaps B and T of input and output only; h stays (L*D, B, H). This report uses batch_first={value}.",
             value=report.uses_batch_first,
         )
     )

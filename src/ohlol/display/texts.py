@@ -76,6 +76,7 @@ TEXTS: dict[str, str] = {
     "prove_scale": message_id("{sizes}. Largest difference from {reference} in float64:"),
     "prove_products": message_id("plain matrix products"),
     "prove_loop": message_id("the cell in a loop"),
+    "prove_in_loop": message_id("{name} in a loop"),
     "prove_states": message_id("states"),
     "prove_gradients": message_id("gradients"),
     "prove_converted": message_id("Cell weights -> layer weights -> cell weights: equal bit for bit."),
@@ -91,15 +92,17 @@ TEXTS: dict[str, str] = {
     "review_error": message_id("The program ended with an error: {error}"),
     # the end of a training
     "end_stopped": message_id(
-        "stopped after epoch {epoch} of {epochs} (`--patience`): no better {metric} since epoch {best}, whose "
+        "stopped after epoch {epoch} of {epochs} (`patience`): no better {metric} since epoch {best}, whose "
         "weights are kept"
     ),
     "end_stopped_early": message_id(
-        "stopped after epoch {epoch} (`--patience`): no better {metric} since epoch {best}, whose weights are kept"
+        "stopped after epoch {epoch} (`patience`): no better {metric} since epoch {best}, whose weights are kept"
     ),
     "end_best": message_id("no better {metric} since epoch {best}: the weights of epoch {best} are kept"),
-    "end_improving": message_id("the {metric} still improved in the last epoch: train with more `--epochs`"),
-    "end_improving_time": message_id("the {metric} still improved when the time was over: train with more `--minutes`"),
+    "end_improving": message_id("the {metric} still improved in the last epoch: train again with more `epochs`"),
+    "end_improving_time": message_id(
+        "the {metric} still improved when the time was over: train again with more `minutes`"
+    ),
     # a loss compared with its baselines
     "baseline": message_id("loss {loss} nats per prediction, the mean of {count}, compared with"),
     "baseline_forecast": message_id("loss {loss}, mean squared error of {count} standardized values, compared with"),

@@ -25,9 +25,12 @@ from ohlol.explain.trace import DIRECTIONS
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.reference import weights_of
 from ohlol.utils.errors import InputError, describe_user_error
+from ohlol.utils.translation import join_list
 
 CELL_NAMES = tuple(spec.name for spec in torch_cells())
 REFERENCE = "plain matrix products"
+IN_A_LOOP = " in a loop"
+"""Ends the name of a cell that is called step by step."""
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 """The largest difference, relative to the largest value of the reference or 1, that the order of sums explains."""
 MAX_TENSOR_SIZE = 1024
@@ -148,16 +151,16 @@ def compare(
     """
     if cell not in CELL_NAMES:
         raise InputError(
-            "`cell` is {cell!r}; it must be one of {cell_names}", cell=cell, cell_names=", ".join(CELL_NAMES)
+            "`cell` is {cell!r}; it must be one of {cell_names}", cell=cell, cell_names=join_list(CELL_NAMES)
         )
     sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
     for name, size in sizes.items():
         if not 1 <= size <= MAX_TENSOR_SIZE:
             raise InputError(
-                "`{name}` is {size}; it must be from 1 to {max_tensor_size}",
+                "`{name}` is {size}; it must be from 1 to {most}",
                 name=name,
                 size=size,
-                max_tensor_size=MAX_TENSOR_SIZE,
+                most=MAX_TENSOR_SIZE,
             )
     random = torch.Generator().manual_seed(seed)
     spec = CELLS[cell]
@@ -297,7 +300,7 @@ def _implementations(spec: CellSpec) -> dict[str, Run]:
 
     implementations: dict[str, Run] = {REFERENCE: products, "ohlol.cells.unroll": unroll}
     cell_name = f"ohlol.nn.{spec.torch_cell.__name__}" if spec.torch_cell is not None else "ohlol.nn.StepCell"
-    implementations[f"{cell_name} in a loop"] = loop
+    implementations[cell_name + IN_A_LOOP] = loop
     if spec.torch_layer is not None:
         implementations[f"torch.nn.{spec.torch_layer.__name__}"] = layer(accelerated=False)
         implementations[f"ohlol.nn.{spec.torch_layer.__name__}"] = layer(accelerated=True)
@@ -385,7 +388,7 @@ def _compare_module(
     class_name = type(cell).__name__
     backend = nn.explain_backend(_recurrent(deepcopy(cell).eval(), layers, width), x.float())
     path = "loop" if backend.startswith("torch") else backend
-    runs = {f"{class_name} in a loop": partial(run, True), f"ohlol.nn.Recurrent, {path}": partial(run, False)}
+    runs = {class_name + IN_A_LOOP: partial(run, True), f"ohlol.nn.Recurrent, {path}": partial(run, False)}
     try:
         starts = reach_state()
         results = _differences(runs, run(True, torch.float64))
@@ -420,7 +423,7 @@ def _spec_of(module: torch.nn.Module) -> CellSpec:
         classes = tuple(kind for kind in (spec.torch_layer, spec.torch_cell) if kind is not None)
         if isinstance(module, classes) and all(getattr(module, k) == v for k, v in spec.torch_options.items()):
             return spec
-    raise InputError("{type_name} is not an RNN, GRU or LSTM", type_name=type(module).__name__)
+    raise InputError("{type} is not an RNN, GRU or LSTM", type=type(module).__name__)
 
 
 def _names(bias: bool) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from ohlol.explain.claims import TOLERANCE, Equality, Mistake, Shape, TensorShap
 from ohlol.explain.packing import PackedShapes, check_lengths, describe_packing
 from ohlol.utils.errors import InputError
 from ohlol.utils.rendering import to_html
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 States = tuple[Tensor, ...]
 Term = tuple[str, Shape | None]
@@ -145,7 +145,7 @@ def shapes(
     [(3, 1, 2), (1, 1, 2)]
     """
     if kind not in KINDS:
-        raise InputError("`kind` is {kind!r}; it must be one of {kinds}", kind=kind, kinds=", ".join(KINDS))
+        raise InputError("`kind` is {kind!r}; it must be one of {kinds}", kind=kind, kinds=join_list(KINDS))
     spec = CELL_KINDS[kind] if kind in CELL_KINDS else LAYER_KINDS[kind]
     if nonlinearity not in NONLINEARITIES:
         raise InputError("`nonlinearity` is {nonlinearity!r}; it must be tanh or relu", nonlinearity=nonlinearity)
@@ -210,10 +210,10 @@ def _layer_class(spec: CellSpec) -> Callable[..., torch.nn.RNNBase]:
 def _check_sizes(named: dict[str, int]) -> None:
     for name, size in named.items():
         if size < 1:
-            raise InputError("`{name}` is {size}; it must be at least 1", name=name, size=size)
+            raise InputError("`{name}` is {value}; it must be at least 1", name=name, value=size)
         if size > MAX_SIZES[name]:
             raise InputError(
-                "`{name}` is {size}; it must be at most {max_sizes}", name=name, size=size, max_sizes=MAX_SIZES[name]
+                "`{name}` is {value}; it must be at most {most}", name=name, value=size, most=MAX_SIZES[name]
             )
 
 

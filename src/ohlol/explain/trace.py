@@ -359,9 +359,9 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
     count = 1 if per_sequence else len(symbols)
     if len(targets) != count:
         raise InputError(
-            "`target` has {count} labels; it must have {count_2}, one for each prediction",
+            "`target` has {count} labels; it must have {expected}, one for each prediction",
             count=len(targets),
-            count_2=count,
+            expected=count,
         )
     try:
         return vocab.encode(list(model.codec.to_trained_labels(targets))).astype(np.int64)

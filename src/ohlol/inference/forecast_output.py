@@ -10,6 +10,7 @@ from typing import Any
 from ohlol.data.lines import quote
 from ohlol.inference.output import escape_cell
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import join_list
 
 
 def parse_intervals(text: str) -> tuple[float, ...]:
@@ -47,7 +48,7 @@ def format_rows(rows: Sequence[dict[str, Any]], output_format: str) -> Iterator[
         raise InputError(
             "`output_format` is {output_format}; a forecast is written as {forecast_formats}",
             output_format=quote(output_format),
-            forecast_formats=", ".join(FORECAST_FORMATS),
+            forecast_formats=join_list(FORECAST_FORMATS),
         )
     write, has_header = FORECAST_FORMATS[output_format]
     if has_header and rows:

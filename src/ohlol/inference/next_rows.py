@@ -13,6 +13,7 @@ from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import disable_tf32, to_device, to_numpy
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import join_list
 
 
 @torch.no_grad()
@@ -55,6 +56,6 @@ def check_steps(codec: Codec, steps: int) -> None:
             "`steps` is {steps}; it must be 1, since only targets that are the inputs can be read as the "
             "next row, and this model forecasts {target_columns} from {columns}",
             steps=steps,
-            target_columns=", ".join(codec.target_columns),
-            columns=", ".join(codec.columns),
+            target_columns=join_list(codec.target_columns),
+            columns=join_list(codec.columns),
         )

@@ -9,7 +9,7 @@ from ohlol.data.readers import READERS, Reader
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 SPECIAL = re.compile("[\\\\\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 """The backslash, the tab, and every character that some program takes for the end of a line."""
@@ -183,7 +183,7 @@ def make_writer(model: TrainedModel, output_format: str) -> Callable[[Prediction
         raise InputError(
             "`output_format` is {output_format!r}; it must be one of {formats}",
             output_format=output_format,
-            formats=", ".join(FORMATS),
+            formats=join_list(FORMATS),
         )
     form, layout = FORMATS[output_format], OutputLayout.of(model)
     if form.needs_steps and layout.per_sequence:

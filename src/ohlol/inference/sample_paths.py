@@ -26,7 +26,7 @@ from ohlol.inference.forecast import Forecaster, known_values, panel_codec, run_
 from ohlol.models.heads import HEADS, Head
 from ohlol.utils.devices import to_numpy
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 Floats = NDArray[np.float64]
 
@@ -91,7 +91,7 @@ def sample_paths(
 
 def _check(model: Forecaster, codec: PanelCodec, steps: int, paths: int, seed: int) -> None:
     if len(model.network.head.levels) == 1:
-        fitting = ", ".join(name for name, head in HEADS.items() if len(head.levels) > 1)
+        fitting = join_list(name for name, head in HEADS.items() if len(head.levels) > 1)
         raise InputError(
             "`head` {head} gives no intervals, and so no paths; train with one of {fitting}",
             head=model.config.model.head,
@@ -111,7 +111,7 @@ def _check(model: Forecaster, codec: PanelCodec, steps: int, paths: int, seed: i
         )
     for name, value, least in (("paths", paths, 1), ("seed", seed, 0)):
         if value < least:
-            raise InputError("`{name}` is {value}; it must be at least {least}", name=name, value=value, least=least)
+            raise InputError("`{name}` is {value}; it must be at least {low}", name=name, value=value, low=least)
 
 
 def _read(model: Forecaster, codec: PanelCodec, origins: Sequence[Origins]) -> list[_Past]:

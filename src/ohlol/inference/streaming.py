@@ -26,7 +26,7 @@ from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 FORMAT = "ohlol stream 1"
 """The value of `format` in the metadata of a saved state."""
@@ -297,9 +297,7 @@ class StreamBatch:
         vocab = self._codec.symbols
         assert vocab is not None
         if not isinstance(symbol, str):
-            raise InputError(
-                "a step reads one symbol, not {type_name}: give it as a string", type_name=type(symbol).__name__
-            )
+            raise InputError("a step reads one symbol, not {type}: give it as a string", type=type(symbol).__name__)
         if (id := self._codec.find(symbol)) is not None:
             return (id, symbol), False
         symbol = self._normalize(symbol)
@@ -337,8 +335,8 @@ class StreamBatch:
             if set(named) != set(columns):
                 raise InputError(
                     "a row has the columns {columns}, not {named}",
-                    columns=", ".join(columns),
-                    named=", ".join(map(str, named))[:200],
+                    columns=join_list(columns),
+                    named=join_list(map(str, named))[:200],
                 )
             row = [named[name] for name in columns]
         try:
@@ -347,7 +345,7 @@ class StreamBatch:
             values = np.empty(0)
         if isinstance(row, str) or values.shape != (len(columns),):
             raise InputError(
-                "a step reads a row of {count} numbers: {columns}", count=len(columns), columns=", ".join(columns)
+                "a step reads a row of {count} numbers: {columns}", count=len(columns), columns=join_list(columns)
             )
         with np.errstate(over="ignore"):
             scaled = scale.apply(values)

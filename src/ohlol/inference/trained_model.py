@@ -22,7 +22,7 @@ from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
 from ohlol.data.frames import Records, read_records
-from ohlol.data.lines import Place, error_at
+from ohlol.data.lines import SERIES_ARGUMENT, TEXT_ARGUMENT, Argument, Place, error_at
 from ohlol.data.loading import PreparedData, Source, corpus_folder, prepared_from
 from ohlol.data.panel import Panel
 from ohlol.data.readers.labelled import LabelledSeries
@@ -44,7 +44,7 @@ from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_bytes
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,17 @@ class TrainedModel:
             InputError: one is empty, or is no series with the columns of training.
         """
         if self.targets.rows:
-            series = [self._check_series(text, Place("argument", i)) for i, text in enumerate(texts, 1)]
+            series = [self._check_series(text, Argument(SERIES_ARGUMENT, i)) for i, text in enumerate(texts, 1)]
             rows, places, names = [one.rows for one in series], [one.place for one in series], [s.name for s in series]
             columns = self.codec.columns
             return RawData(self.task, self.config.data, rows, None, places, columns, names=tuple(names))
         inputs: list[Symbols] = [
             sequences.split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts
         ]
-        places = [Place("argument", i + 1) for i in range(len(inputs))]
-        for (name, number), sequence in zip(places, inputs, strict=True):
+        places: list[Place] = [Argument(TEXT_ARGUMENT, i + 1) for i in range(len(inputs))]
+        for place, sequence in zip(places, inputs, strict=True):
             if not len(sequence):
-                raise InputError("{name} {number} is empty; give at least one symbol", name=name, number=number)
+                raise InputError("{place}: is empty; give at least one symbol", place=place)
         return RawData(self.task, self.config.data, inputs, None, places)
 
     def _check_series(self, series: Any, place: Place) -> LabelledSeries:
@@ -133,7 +133,7 @@ class TrainedModel:
                     "this model reads a series of numbers, rows of {count}: {columns}; give a file, or an "
                     "array (T, {count})",
                     count=len(columns),
-                    columns=", ".join(columns),
+                    columns=join_list(columns),
                 ),
             )
         with np.errstate(over="ignore"):
@@ -143,9 +143,9 @@ class TrainedModel:
             raise error_at(
                 place,
                 translate(
-                    "column {columns} is {rows}, not a finite number in range",
+                    "column {columns} is {values}, not a finite number in range",
                     columns=columns[column],
-                    rows=rows[row, column],
+                    values=rows[row, column],
                 ),
             )
         return LabelledSeries(rows, None, place, name)

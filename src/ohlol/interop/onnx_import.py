@@ -21,7 +21,7 @@ from ohlol.interop.onnx_weights import from_onnx
 from ohlol.interop.torch import Linear, ModelParts, check_parts
 from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import read_bytes
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 try:
     import onnx
@@ -62,7 +62,7 @@ class OnnxGraph:
         try:
             self.file = onnx.load_model_from_string(read_bytes(path, FILE_LIMIT))
         except (DecodeError, ValueError, RuntimeError) as error:
-            raise self.error(translate("is no ONNX file: {error}", error=describe_error(error))) from None
+            raise self.error(translate("is not an ONNX file: {error}", error=describe_error(error))) from None
         self.graph = self.file.graph
         if not self.graph.node or len(self.graph.node) > NODES_LIMIT:
             raise self.error(translate("cannot be read: it has {count} nodes", count=len(self.graph.node)))
@@ -74,9 +74,9 @@ class OnnxGraph:
             if not node.output:
                 raise self.error(
                     translate(
-                        "{op_type!r} {node_name!r} has no output",
+                        "{op_type!r} {name!r} has no output",
                         op_type=node.op_type[:40],
-                        node_name=node.name[:NAME_LENGTH],
+                        name=node.name[:NAME_LENGTH],
                     )
                 )
             for name in node.input:
@@ -234,9 +234,9 @@ def _read_layer(graph: OnnxGraph, node: Any) -> _Layer:
     if "hidden_size" in attributes and attributes["hidden_size"] != R.size(-1):
         raise graph.error(
             translate(
-                "{name} has hidden_size {attributes}, but its weights have {size}",
+                "{name} has hidden_size {hidden_size}, but its weights have {size}",
                 name=name,
-                attributes=attributes["hidden_size"],
+                hidden_size=attributes["hidden_size"],
                 size=R.size(-1),
             )
         )
@@ -293,7 +293,7 @@ def _select_cell(graph: OnnxGraph, node: Any, attributes: dict[str, Any], *, has
     else:
         options = [", ".join(activations)[:NAME_LENGTH]]
     raise graph.error(
-        translate("{name} has {options}: no cell computes that", name=_describe(node), options=", ".join(options))
+        translate("{name} has {options}: no cell computes that", name=_describe(node), options=join_list(options))
     )
 
 
@@ -435,7 +435,7 @@ def _read_linear(graph: OnnxGraph, node: Any) -> tuple[Linear, list[str]]:
     W = graph.constant(node.input[1])
     if W.dim() != 2:
         raise graph.error(
-            translate("the weight of the linear layer is {W_shape}; it must have two axes", W_shape=tuple(W.shape))
+            translate("the weight of the linear layer is {shape}; it must have two axes", shape=tuple(W.shape))
         )
     W = W if attributes.get("transB", 0) else W.t()
     if len(node.input) > 2 and node.input[2]:

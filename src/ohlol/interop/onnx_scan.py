@@ -118,9 +118,9 @@ class _Scan:
         for operation in graph.input_operations:
             if not values.keys() >= set(operation.operands):
                 raise InputError(
-                    "{refused}: no ONNX operator is known for {describe}",
+                    "{refused}: no ONNX operator is known for {operation}",
                     refused=translate(_REFUSED),
-                    describe=operation.describe(),
+                    operation=operation.describe(),
                 )
             run_operations([operation], values, 1)  # weights that are repeated for each sequence
         self.rows = [values.get(leaf.value) for leaf in graph.inputs]

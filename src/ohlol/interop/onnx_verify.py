@@ -27,7 +27,7 @@ from ohlol.models.sequence_model import LayerStates
 from ohlol.tasks.metrics import Metrics
 from ohlol.utils.devices import CPU
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 try:
     import onnxruntime
@@ -263,7 +263,7 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
     cell = model.network.settings.cell
     operator = CELLS[cell].onnx
     if operator is None or operator.name not in QUANTIZED_OPERATORS:
-        supported = ", ".join(QUANTIZED_OPERATORS)
+        supported = join_list(QUANTIZED_OPERATORS)
         raise InputError(
             "`quantize` needs an 8-bit operator of onnxruntime, available for {supported} only; `cell` is {cell}",
             supported=supported,
@@ -280,7 +280,7 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
             quantize_dynamic(onnx.load_model_from_string(graph), path, weight_type=QuantType.QInt8)
         except DecodeError:  # it reads back a temporary file that was cut off
             raise InputError(
-                "{gettempdir} is full: quantizing writes temporary files there", gettempdir=tempfile.gettempdir()
+                "{folder} is full: quantizing writes temporary files there", folder=tempfile.gettempdir()
             ) from None
         finally:
             logging.disable(logging.NOTSET)

@@ -446,7 +446,7 @@ class Forecaster(RegressorMixin, _Estimator):
         if offset < 0 or offset != int(offset):
             first = format_time(rows.start, step) if rows.start is not None else rows.first
             raise InputError(
-                "the rows to predict begin at {first}, which is no step after the training data; split rows "
+                "the rows to predict begin at {first}, which is not a step after the training data; split rows "
                 "of time with `TimeSeriesSplit`",
                 first=first,
             )

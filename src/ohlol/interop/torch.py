@@ -24,7 +24,7 @@ from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import MAX_QUOTED, InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 CELLS_BY_GATES = {len(spec.gates): spec.name for spec in torch_cells()}
 """The cell with G gates, whose weights have G*H rows."""
@@ -112,12 +112,11 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
             for tensor, name, shape in zip(weights, Weights._fields, shapes, strict=True):
                 if tensor is not None and tensor.shape != shape:
                     raise InputError(
-                        "{source}: {name} of layer {number} is {tensor_shape}; after the layers before it, "
-                        "it must be {shape}",
+                        "{source}: {name} of layer {number} is {found}; after the layers before it, it must be {shape}",
                         source=source,
                         name=name,
                         number=number,
-                        tensor_shape=tuple(tensor.shape),
+                        found=tuple(tensor.shape),
                         shape=shape,
                     )
         if len(directions) != D:
@@ -135,9 +134,9 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
     if embedding is not None:
         if embedding.dim() != 2 or embedding.size(1) != parts.inputs:
             raise InputError(
-                "{source}: the embedding is {embedding_shape}; the first layer reads {inputs} numbers",
+                "{source}: the embedding is {shape}; the first layer reads {inputs} numbers",
                 source=source,
-                embedding_shape=tuple(embedding.shape),
+                shape=tuple(embedding.shape),
                 inputs=parts.inputs,
             )
         embedding = _to_float32(embedding, source)
@@ -145,9 +144,9 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
         W, b = head
         if W.dim() != 2 or W.size(1) != D * H or not len(W) or (b is not None and b.shape != (len(W),)):
             raise InputError(
-                "{source}: the linear layer is {W_shape}; the recurrent layers have {D} outputs",
+                "{source}: the linear layer is {shape}; the recurrent layers have {D} outputs",
                 source=source,
-                W_shape=tuple(W.shape),
+                shape=tuple(W.shape),
                 D=D * H,
             )
         head = _to_float32(W, source), None if b is None else _to_float32(b, source)
@@ -232,15 +231,15 @@ def _parse_layers(recurrent: dict[tuple[int, int], dict[str, Tensor]], source: s
                     "{source}: layer {layer} has {names} only",
                     source=source,
                     layer=layer,
-                    names=", ".join(sorted(names)),
+                    names=join_list(sorted(names)),
                 )
             W_ih, W_hh = parameters["weight_ih"], parameters["weight_hh"]
             if W_hh.dim() != 2 or not W_hh.numel() or W_ih.dim() != 2:
                 raise InputError(
-                    "{source}: weight_hh of layer {layer} is {w_hh_shape}, not (G*H, H)",
+                    "{source}: weight_hh of layer {layer} is {shape}, not (G*H, H)",
                     source=source,
                     layer=layer,
-                    w_hh_shape=tuple(W_hh.shape),
+                    shape=tuple(W_hh.shape),
                 )
             gates, remainder = divmod(len(W_hh), W_hh.size(1))
             cells.add(CELLS_BY_GATES.get(gates) if not remainder else None)
@@ -314,7 +313,7 @@ def build_model(
         raise InputError(
             "{source}: the weights do not determine the task: give `task`, one of {fitting}",
             source=source,
-            fitting=", ".join(fitting),
+            fitting=join_list(fitting),
         )
     targets = TASKS.select(task).targets
     if _needs_codec(targets):

@@ -25,6 +25,7 @@ from ohlol.nn.regularization import SequenceDropout
 from ohlol.ops import BatchStepper, LayerSpec, SequenceStepper, available, embedding_table, one_hot_table
 from ohlol.ops.crf_equations import last_rows
 from ohlol.utils.errors import InputError, shorten_message
+from ohlol.utils.translation import join_list
 
 LayerStates = tuple[Tensor, ...]
 """The state of all layers, a tensor (L*D, B, W) for each of the cell's states."""
@@ -304,7 +305,7 @@ def _make_layers(settings: ModelSettings, spec: CellSpec, input_size: int) -> to
         layers = Recurrent(lambda size: make_cell(spec, size, settings.hidden_size), input_size=input_size, **options)
     except ValueError as error:
         raise InputError(
-            "`cell` {name} cannot run: {shorten_message}", name=spec.name, shorten_message=shorten_message(str(error))
+            "`cell` {name} cannot run: {error}", name=spec.name, error=shorten_message(str(error))
         ) from error
     _check_weights(layers, spec)
     return layers
@@ -328,18 +329,18 @@ def _check_weights(layers: Recurrent, spec: CellSpec) -> None:
     for name, weight in layers.state_dict(keep_vars=True).items():
         if not isinstance(weight, Tensor):
             raise InputError(
-                "`cell` {name} has the state {name_2}, a {type_name}, which is not saved",
+                "`cell` {name} has the state {state}, a {type}, which is not saved",
                 name=spec.name,
-                name_2=name,
-                type_name=type(weight).__name__,
+                state=name,
+                type=type(weight).__name__,
             )
         if weight.dtype != dtype and (weight.is_floating_point() or weight.is_complex()):
             raise InputError(
-                "`cell` {name} has the weight {name_2} of {dtype}; weights of a model are {dtype_2}",
+                "`cell` {name} has the weight {weight} of {dtype}; weights of a model are {expected}",
                 name=spec.name,
-                name_2=name,
+                weight=name,
                 dtype=weight.dtype,
-                dtype_2=dtype,
+                expected=dtype,
             )
 
 
@@ -349,7 +350,7 @@ def _name_states(spec: CellSpec, count: int) -> tuple[str, ...]:
         raise InputError(
             "`cell` {name} names the states {names}, and its module has {count}",
             name=spec.name,
-            names=", ".join(names),
+            names=join_list(names),
             count=count,
         )
     return names
@@ -381,7 +382,7 @@ def _check_head(settings: ModelSettings, sizes: Sizes) -> None:
     kind = (sizes.quantity or (sizes.numeric and not sizes.per_sequence), sizes.multiple)
     chosen = HEADS.select(settings.head)
     if (chosen.numeric, chosen.multiple) != kind:
-        fitting = ", ".join(name for name, head in HEADS.items() if (head.numeric, head.multiple) == kind)
+        fitting = join_list(name for name, head in HEADS.items() if (head.numeric, head.multiple) == kind)
         raise InputError(
             "`head` {head} does not fit this task; it must be one of {fitting}", head=settings.head, fitting=fitting
         )

@@ -59,9 +59,9 @@ def make_cell(spec: CellSpec, input_size: int, hidden_size: int) -> torch.nn.Mod
         ) from error
     if not isinstance(cell, torch.nn.Module):
         raise InputError(
-            "`cell` {name} makes an object of type {type_name}, not a torch.nn.Module",
+            "`cell` {name} makes an object of type {type}, not a torch.nn.Module",
             name=spec.name,
-            type_name=type(cell).__name__,
+            type=type(cell).__name__,
         )
     return cell
 

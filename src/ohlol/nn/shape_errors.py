@@ -204,7 +204,10 @@ def _layer_input(layer: torch.nn.RNNBase, x: Tensor, hx: Any) -> tuple[Advice, .
         return (Advice("one_axis", "input", None, message, fix),)
     if x.dim() > 3:
         message = translate(
-            "the input {shape} has {dim} axes; a layer reads {letters}", shape=_shape(x), dim=x.dim(), letters=letters
+            "the input {shape} has {count} axes; a layer reads {letters}",
+            shape=_shape(x),
+            count=x.dim(),
+            letters=letters,
         )
         return (Advice("too_many_axes", "input", None, message, "x = x.flatten(2)"),)
     return _input_size(layer, x) if x.dim() > 1 else ()
@@ -219,8 +222,8 @@ def _state(layer: Layer, x: Tensor, hx: Any) -> tuple[Advice, ...]:
         return (Advice("not_a_pair", "hx", None, message, "hx = (h_0, torch.zeros_like(h_0))"),)
     if not lstm and not isinstance(hx, Tensor):
         message = translate(
-            "the state of {type_name} is one tensor; a {given} was given",
-            type_name=type(layer).__name__,
+            "the state of {type} is one tensor; a {given} was given",
+            type=type(layer).__name__,
             given=type(hx).__name__,
         )
         return (Advice("a_pair", "hx", None, message, "hx = hx[0]"),)
@@ -288,11 +291,17 @@ def _layer_state(layer: torch.nn.RNNBase, x: Tensor, name: str, state: Tensor) -
         return Advice("state_batch_first", name, 0, message, f"{name} = {name}.transpose(0, 1)")
     if batched and given == (L * D, T, H) and T != B:
         first = not layer.batch_first
-        message = (
-            f"the input {_shape(x)} is read as {'(B, T, I)' if layer.batch_first else '(T, B, I)'}, so B={B}, but "
-            f"{name} has B={T} at axis 1: the input's axes 0 and 1 are the other way round"
+        message = translate(
+            "the input {shape} is read as {read}, so B={B}, but {name} has B={T} at axis 1: the input's axes 0 and 1 "
+            "are the other way round",
+            shape=_shape(x),
+            read="(B, T, I)" if layer.batch_first else "(T, B, I)",
+            B=B,
+            name=name,
+            T=T,
         )
-        return Advice("batch_first", "input", 0, message, f"batch_first={first} in the layer, or x = x.transpose(0, 1)")
+        fix = translate("batch_first={value} in the layer, or x = x.transpose(0, 1)", value=first)
+        return Advice("batch_first", "input", 0, message, fix)
     if D == 2 and given[0] == L and given[1:] == wanted[1:]:
         message = translate(
             "{state}, with {L} at axis 0; a bidirectional layer has two states for each of its layers, {should}",

@@ -65,10 +65,10 @@ def forecast_series(model: TrainedModel, body: Predict, limits: Limits) -> dict[
         if len(one.static) != len(columns.static):
             names = f": {', '.join(columns.static)}" * bool(columns.static)
             raise InputError(
-                "{where}static has {count} values; the model reads {count_2}{names}",
+                "{where}static has {count} values; the model reads {expected}{names}",
                 where=where,
                 count=len(one.static),
-                count_2=len(columns.static),
+                expected=len(columns.static),
                 names=names,
             )
         start = _read_start(one.start, f"{where}start", needed=bool(codec.step.unit))
@@ -100,11 +100,11 @@ def _read_rows(rows: SparseRows, names: tuple[str, ...], where: str) -> NDArray[
         if len(row) != len(names):
             listed = f": {', '.join(names)}" * bool(names)
             raise InputError(
-                "{where}[{i}] has {count} numbers; the model reads {count_2}{listed}",
+                "{where}[{i}] has {count} numbers; the model reads {expected}{listed}",
                 where=where,
                 i=i,
                 count=len(row),
-                count_2=len(names),
+                expected=len(names),
                 listed=listed,
             )
     return np.array(rows, np.float64).reshape(len(rows), len(names))
@@ -124,7 +124,7 @@ def _read_start(text: str | None, where: str, *, needed: bool) -> np.datetime64 
         time = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(
-            "{where} is no time in ISO 8601, such as 2024-01-31 or 2024-01-31T12:00:00", where=where
+            "{where} is not a time in ISO 8601, such as 2024-01-31 or 2024-01-31T12:00:00", where=where
         ) from None
     if time.tzinfo is not None:
         raise InputError("{where} has a time zone; give the local time", where=where)

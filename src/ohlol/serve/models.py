@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ohlol.data import sequences
+from ohlol.data.lines import SERIES_ARGUMENT, TEXT_ARGUMENT, Argument
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel, load
 from ohlol.serve.batching import Batcher
@@ -140,7 +141,10 @@ def _predict_one(model: TrainedModel, symbols: Symbols, n_best: int) -> Predicti
     try:
         return model.predict(symbols, n_best=n_best)
     except InputError as error:
-        return InputError(str(error).removeprefix("argument:1: "))
+        message = str(error)
+        for kind in (TEXT_ARGUMENT, SERIES_ARGUMENT):
+            message = message.removeprefix(f"{Argument(kind, 1)}: ")
+        return InputError(message)
 
 
 def parse_sequence(model: TrainedModel, sequence: str | Sequence[Any], limits: Limits) -> list[Any]:

@@ -19,7 +19,7 @@ from ohlol.serve.service import Service
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import read_bytes
 from ohlol.utils.terminal import print_message
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 KEY_VARIABLE = "OHLOL_API_KEY"
 MIN_KEY_LENGTH = 16
@@ -47,10 +47,10 @@ def load_key(file: Path | None) -> str | None:
     key, source = key.strip(), KEY_VARIABLE if file is None else f"`api_key` {file}"
     if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(
-            "{source}: a key has at least {min_key_length} ASCII characters and no space, such as {token_urlsafe}",
+            "{source}: a key has at least {min_key_length} ASCII characters and no space, such as {example}",
             source=source,
             min_key_length=MIN_KEY_LENGTH,
-            token_urlsafe=secrets.token_urlsafe(24),
+            example=secrets.token_urlsafe(24),
         )
     return key
 
@@ -118,7 +118,7 @@ def serve(
             raise InputError(
                 "`cell` {cell} is the cell of none of these runs: {cells}",
                 cell=cell,
-                cells=", ".join(sorted(models.cells)),
+                cells=join_list(sorted(models.cells)),
             )
     service = Service(models, access, limits, metrics)
     listening = listen(host, port)
@@ -126,7 +126,7 @@ def serve(
     address = f"[{host}]" if ":" in host else host
     line = translate(
         "serving {directories} on http://{address}:{port}/ (Ctrl-C stops)",
-        directories=", ".join(directories),
+        directories=join_list(directories),
         address=address,
         port=listening.getsockname()[1],
     )

@@ -99,9 +99,9 @@ def check_data(data: object) -> None:
     ):
         return
     raise InputError(
-        "the data are of type {type_name}; give the name of a file, a list of names, a data frame, a list of "
+        "the data are of type {type}; give the name of a file, a list of names, a data frame, a list of "
         'dicts, or a list of pairs such as [("hello", "ohlol")]',
-        type_name=type(data).__name__,
+        type=type(data).__name__,
     )
 
 
@@ -370,10 +370,10 @@ def _check_structured(model: ModelSettings, training: TrainSettings, codec: Code
         if value != default:
             raise InputError(
                 "`head` {head} has a loss of whole sequences, and `{name}` weighs single labels: leave it "
-                "out, or set `head` to {modelsettings_head}",
+                "out, or set `head` to {default}",
                 head=model.head,
                 name=name,
-                modelsettings_head=ModelSettings.head,
+                default=ModelSettings.head,
             )
 
 

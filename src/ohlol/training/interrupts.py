@@ -50,7 +50,7 @@ def explain_out_of_memory() -> Generator[None]:
             raise
         raise TooLarge(
             "out of memory in training; a smaller `batch_size` helps most, then `bptt` (next, forecast, "
-            "next_row) and `hidden_size`; the last saved state is as it was"
+            "next_row) and `hidden_size`; the last saved state is unchanged"
         ) from None
 
 

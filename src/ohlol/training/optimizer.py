@@ -10,6 +10,7 @@ from ohlol.config import TrainSettings
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.translation import join_list
 
 PLATEAU_PATIENCE, PLATEAU_FACTOR = 1, 0.5
 """Schedule `plateau`: evaluations without improvement before the learning rate is multiplied by the factor."""
@@ -99,13 +100,13 @@ def frozen_parts(freeze: str | None, parts: Sequence[str]) -> set[str]:
         raise InputError(
             "`freeze` names {unknown!r}; the parts of this model are {parts}",
             unknown=shorten(unknown[0]),
-            parts=", ".join(parts),
+            parts=join_list(parts),
         )
     if names == set(parts) or (count or 0) > len(parts):
         raise InputError(
             "`freeze` {freeze} leaves nothing to train: the parts are {parts}",
             freeze=shorten(freeze),
-            parts=", ".join(parts),
+            parts=join_list(parts),
         )
     return names
 

@@ -370,7 +370,7 @@ class Trainer:
         return translate(
             "{where}: the {what} is {value}; training stopped and {kept}; try {remedy}",
             where=where,
-            what=translate(what),
+            what=what,
             value=value,
             kept=kept,
             remedy=remedy,
@@ -403,13 +403,15 @@ class Trainer:
         """Evaluate, keep the weights if they are the best, write what is to be written, and call the callbacks."""
         progress = self.progress
         if not progress.loss_weight:
-            raise Diverged(self._explain_divergence(translate("loss of every step"), math.nan, progress.step))
+            raise Diverged(self._explain_divergence(message_id("loss of every step"), math.nan, progress.step))
         with self.average.applied(), self._shrunk_head():
             metrics = evaluate(
                 self.model, self.codec, self._evaluated, self.processes, history=self.data.history
             ).metrics()
             if not math.isfinite(metrics["loss"]):
-                what = translate("loss on the validation data" if self.dev is not None else "loss on the training data")
+                what = message_id(
+                    "loss on the validation data" if self.dev is not None else "loss on the training data"
+                )
                 raise Diverged(self._explain_divergence(what, metrics["loss"], progress.step))
             saturation = measure_saturation(self.model, self.codec, self._evaluated, self.processes.device)
             best = is_better(metrics, progress.best, self.main_metric)

@@ -204,9 +204,9 @@ class Worker:
         name = name or str(study_file.get("study") or self.out.resolve().name)
         if study_file and study_file["study"] != name:
             raise InputError(
-                "{out} is the directory of the study {study_file}: give another `out`",
+                "{out} is the directory of the study {study}: give another `out`",
                 out=self.out,
-                study_file=study_file["study"],
+                study=study_file["study"],
             )
         selected = Storage.select(storage, self.out, study_file)
         data, fixed = self.loader.settings, self.given.model | self.given.training

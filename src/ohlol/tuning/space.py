@@ -164,12 +164,12 @@ def build_space(search: Sequence[str], fixed: dict[str, Any], task: str, level: 
     names = [r.name for r in ranges]
     for r in ranges:
         if names.count(r.name) > 1:
-            raise InputError("`search` has `{r_name}` twice", r_name=r.name)
+            raise InputError("`search` has `{name}` twice", name=r.name)
         if search and r.name in fixed:
             raise InputError(
-                "`{r_name}` is {format_value} in all trials, so it cannot be searched; leave it out of `search`",
-                r_name=r.name,
-                format_value=format_value(fixed[r.name]),
+                "`{name}` is {value} in all trials, so it cannot be searched; leave it out of `search`",
+                name=r.name,
+                value=format_value(fixed[r.name]),
             )
     ranges = [r for r in ranges if r.name not in fixed]
     if not ranges:
@@ -280,7 +280,7 @@ def _parse_numbers(name: str, kind: type, rest: str, text: str) -> Range:
     if len(parts) == 3 and not log:
         step = _parse_number(kind, parts[2], text)
     if not low < high:
-        raise _error(text, translate("{parts} is not below {parts_2}", parts=parts[0], parts_2=parts[1]))
+        raise _error(text, translate("{low} is not below {high}", low=parts[0], high=parts[1]))
     if log and low <= 0:
         raise _error(text, translate("a range with log starts above 0"))
     if step is not None and not 0 < step <= high - low:

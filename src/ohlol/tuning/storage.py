@@ -67,9 +67,9 @@ class Storage:
         written = study_file.get("storage") if study_file else stated
         if study_file and stated and written is None:
             raise InputError(
-                "the study in {out} uses {out_2}: leave out `storage`, or give another `out`",
+                "the study in {out} uses {file}: leave out `storage`, or give another `out`",
                 out=out,
-                out_2=out / "study.db",
+                file=out / "study.db",
             )
         if written == NOT_WRITTEN and not stated:
             raise InputError(

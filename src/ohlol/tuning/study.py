@@ -31,7 +31,7 @@ from ohlol.tuning.summary import (
 from ohlol.utils import locks
 from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.files import FORMAT, write_json
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 try:
     import optuna
@@ -144,7 +144,7 @@ class Study:
         """
         if kind not in PRUNERS:
             raise InputError(
-                "`pruner` is {kind}; it must be one of {pruners}", kind=shorten(repr(kind)), pruners=", ".join(PRUNERS)
+                "`pruner` is {kind}; it must be one of {pruners}", kind=shorten(repr(kind)), pruners=join_list(PRUNERS)
             )
         with self._exclusive():
             current = self._study.user_attrs.get(PRUNER)
@@ -376,13 +376,13 @@ def load_summary(folder: Path, storage: str | None = None) -> StudySummary:
             study = optuna.load_study(study_name=study_file["study"], storage=selected.open())
         except KeyError:
             raise InputError(
-                "{shown} contains no study {study_file}", shown=selected.shown, study_file=shorten(study_file["study"])
+                "{shown} contains no study {study}", shown=selected.shown, study=shorten(study_file["study"])
             ) from None
         purpose = study.user_attrs.get(PURPOSE)
         if not isinstance(purpose, dict):
             raise InputError(
-                "the study {study_file} in {shown} was not created by ohlol",
-                study_file=shorten(study_file["study"]),
+                "the study {study} in {shown} was not created by ohlol",
+                study=shorten(study_file["study"]),
                 shown=selected.shown,
             )
         space = Space(tuple(parse_range(text) for text in purpose["search"]))

@@ -3,7 +3,7 @@
 import traceback
 from types import FrameType
 
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import fill_in
 
 
 class InputError(Exception):
@@ -14,15 +14,14 @@ class InputError(Exception):
 
     Args:
         message: the English message, which is translated; a template of `str.format` where `values` are given.
-        values: what the placeholders of the message stand for, by name.
+        values: what the placeholders of the message stand for, by name; those made by `message_id` are translated, too.
 
     >>> str(InputError("{path}: no such file", path="data.csv"))
     'data.csv: no such file'
     """
 
-    def __init__(self, message: str = "", /, **values: object) -> None:
-        text = translate(message)
-        super().__init__(text.format(**values) if values else text)
+    def __init__(self, message: str, /, **values: object) -> None:
+        super().__init__(fill_in(message, values))
 
 
 class TooLarge(InputError):  # noqa: N818 - what was asked for is

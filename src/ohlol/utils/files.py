@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ohlol.utils.errors import InputError, describe_error, shorten
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 FORMAT = 2
 """Version of the run directory and of its checksums; a reader refuses any other."""
@@ -94,7 +94,7 @@ def check_suffix(path: Path, kind: str, suffixes: Sequence[str]) -> None:
             "{path}: the name of {kind} must end in {suffixes}",
             path=path,
             kind=translate(kind),
-            suffixes=", ".join(suffixes),
+            suffixes=join_list(suffixes),
         )
 
 
@@ -108,7 +108,7 @@ def temporary_path(path: Path) -> Path:
 def write_error(path: Path, error: OSError) -> InputError:
     """The error to raise where a file cannot be written."""
     return InputError(
-        "{path}: cannot be written: {strerror}; what was there is as it was", path=path, strerror=error.strerror
+        "{path}: cannot be written: {strerror}; the existing file is unchanged", path=path, strerror=error.strerror
     )
 
 
@@ -122,7 +122,7 @@ def replace_link(path: Path, target: Path) -> bool:
         InputError: the path exists and is not a symbolic link.
     """
     if path.exists() and not path.is_symlink():
-        raise InputError("{path}: is in the way: it should be a link, and is none", path=path)
+        raise InputError("{path}: exists and is not a symbolic link", path=path)
     temporary = temporary_path(path)
     try:
         temporary.unlink(missing_ok=True)  # of a process that was killed
@@ -218,7 +218,7 @@ def parse_json(raw: bytes | str) -> Any:
     """
 
     def reject_constant(name: str) -> None:
-        raise ValueError(f"{name} is no number of JSON")
+        raise ValueError(f"{name} is not a number of JSON")
 
     return json.loads(raw, object_pairs_hook=reject_duplicate_keys, parse_constant=reject_constant)
 
@@ -256,7 +256,7 @@ def read_start(path: Path, count: int) -> bytes:
         with path.open("rb") as file:
             return file.read(count)
     except OSError as error:
-        raise InputError("{path}: cannot be read: {strerror}", path=path, strerror=error.strerror) from None
+        raise InputError("{path}: cannot be read: {error}", path=path, error=error.strerror) from None
 
 
 def read_bytes(path: Path, max_bytes: int, *, is_regular: bool = True) -> bytes:
@@ -277,7 +277,7 @@ def read_bytes(path: Path, max_bytes: int, *, is_regular: bool = True) -> bytes:
             size = os.fstat(file.fileno()).st_size  # 0 for a pipe or a device
             data = file.read((size if is_regular else max_bytes) + 1) if size <= max_bytes else None
     except OSError as error:
-        raise InputError("{path}: cannot be read: {strerror}", path=path, strerror=error.strerror) from None
+        raise InputError("{path}: cannot be read: {error}", path=path, error=error.strerror) from None
     except MemoryError:
         raise InputError("{path}: cannot be read: its content does not fit into memory", path=path) from None
     if data is None or len(data) > max_bytes:

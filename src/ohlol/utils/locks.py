@@ -30,7 +30,7 @@ def lock_run(run: Path) -> Generator[None]:
         InputError: another process holds the lock, or `resume` is a symbolic link.
     """
     if (run / "resume").is_symlink():
-        raise InputError("{run}: is a symbolic link; nothing is written through one", run=run / "resume")
+        raise InputError("{path}: is a symbolic link; nothing is written through one", path=run / "resume")
     path = run / "resume" / "lock"
     try:
         (run / "resume").mkdir(exist_ok=True)

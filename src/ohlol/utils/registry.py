@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Generic, TypeVar
 
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.translation import join_list
 
 T = TypeVar("T")
 
@@ -45,10 +46,10 @@ class Registry(Mapping[str, T], Generic[T]):
         """
         if name not in self:
             raise InputError(
-                "`{kind}` is {name}; it must be one of {names}",
-                kind=self.kind,
-                name=shorten(repr(name)),
-                names=", ".join(self),
+                "`{name}` is {value}; it must be one of {choices}",
+                name=self.kind,
+                value=shorten(repr(name)),
+                choices=join_list(self),
             )
         return self[name]
 

@@ -7,7 +7,7 @@ translation leaves out. Data for machines, such as JSON, column names and keys, 
 """
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import cache
 from gettext import GNUTranslations, NullTranslations
@@ -72,20 +72,48 @@ def translate(message: str, /, *, lang: str | None = None, context: str | None =
         message: the English message, as a template of `str.format` where `values` are given.
         lang: "en" or "zh"; None is the language that `choose_language` returns.
         context: tells apart messages with the same English text and different translations.
-        values: what the placeholders stand for, by name.
+        values: what the placeholders stand for, by name; those made by `message_id` are translated, too.
 
     >>> translate("{path}: no such file", path="data.csv", lang="en")
     'data.csv: no such file'
     """
+    return fill_in(message, values, lang, context)
+
+
+def fill_in(message: str, values: Mapping[str, object], lang: str | None = None, context: str | None = None) -> str:
+    """Return a translated message with values, as `translate` does."""
     catalogue = _load_catalogue(choose_language(lang))
+    context = message.context if context is None and isinstance(message, Message) else context
     text = catalogue.gettext(message) if context is None else catalogue.pgettext(context, message)
-    return text.format(**values) if values else text
+    shown = {name: fill_in(value, {}, lang) if isinstance(value, Message) else value for name, value in values.items()}
+    return text.format(**shown) if shown else text
+
+
+class Message(str):
+    """An English message of the catalogue, which is translated where it is used or a value of another message."""
+
+    context: str | None = None
 
 
 def message_id(message: str, /, context: str | None = None) -> str:
-    """Return the message as it is; it is collected for the catalogue, and translated where it is used."""
-    del context
-    return message
+    """Return the message as it is; it is collected for the catalogue, and translated where it is used.
+
+    >>> translate("{path}: is {what}", path="a.xls", what=message_id("a PDF document"), lang="en")
+    'a.xls: is a PDF document'
+    """
+    result = Message(message)
+    result.context = context
+    return result
+
+
+def join_phrases(phrases: Iterable[str]) -> str:
+    """Phrases with the comma of the user's language between them."""
+    return translate(", ").join(phrases)
+
+
+def join_list(names: Iterable[str]) -> str:
+    """Names as a list in the user's language."""
+    return translate(message_id(", ", "between names")).join(names)
 
 
 @cache

@@ -342,9 +342,9 @@ MANY = ",".join(["name", *(f"V{n}" for n in range(1, 25))])
         (
             table("date,y", ["2020-01-01", "2020-01-02", "", "2020-01-04"], WAVE[:4]),
             {"time": "date"},
-            "a.csv:4: column 'date' is empty, which is no date, and the others hold dates (ISO); `time` is a column",
+            "a.csv:4: column 'date' is empty, which is not a date, and the others hold dates (ISO); `time` is a column",
         ),
-        (table("a,y", "abcd", WAVE[:4]), {"time": "a"}, "a.csv:2: column 'a' is 'a', which is no date; `time` is"),
+        (table("a,y", "abcd", WAVE[:4]), {"time": "a"}, "a.csv:2: column 'a' is 'a', which is not a date; `time` is"),
         (table("a,y", [0.5, 1, 1.5, 2], WAVE[:4]), {"time": "a"}, "a.csv: column 'a' holds fractions; `time` is"),
         (
             table("date,y", [f"2020-01-01 00:00:00.{n}" for n in range(4)], WAVE[:4]),

@@ -92,11 +92,11 @@ def encode(
     plan = make_plan(files, settings, 0.0 if vocab is not None else dev_fraction, seed, targets, piece)
     if codec is not None and codec.task != plan.task:
         raise InputError(
-            "{vocab} has the task {task}, and {files} is read for {plan_task}; choose `task`",
+            "{vocab} has the task {task}, and {files} is read for {chosen}; choose `task`",
             vocab=vocab,
             task=codec.task,
             files=files[0],
-            plan_task=plan.task,
+            chosen=plan.task,
         )
     sources = tuple(source_of(file) for file in dict.fromkeys(files))
     with ExitStack() as resources:
@@ -296,7 +296,7 @@ def _counts_from_json(data: dict[str, Any]) -> Counts:
 
 def _check_counts(plan: Plan, counts: Counts, files: Sequence[str]) -> None:
     if not counts.symbols and counts.inputs is None:
-        raise InputError("{files}: no sequences; the file is empty", files=files[0])
+        raise InputError("{file}: no sequences; the file is empty", file=files[0])
     if plan.kind.has_labels:
         plan.reader.check_labels(files[0], plan.settings, counts.labels)
 

@@ -163,7 +163,7 @@ def _source(file: str | Path) -> dict[str, Any]:
             return {"file": str(file), "bytes": handle.tell(), "sha256": digest}
     except (OSError, ValueError) as error:  # ValueError: no file can have this name
         reason = error.strerror if isinstance(error, OSError) else describe_error(error)
-        raise InputError("{file}: cannot be read ({reason})", file=shorten(str(file)), reason=reason) from None
+        raise InputError("{path}: cannot be read ({error})", path=shorten(str(file)), error=reason) from None
 
 
 def find_cached(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec | None = None) -> Encoded | None:

@@ -66,7 +66,7 @@ def source_of(file: str) -> dict[str, Any]:
     try:
         status = Path(file).stat()
     except OSError as error:
-        raise InputError("{file}: cannot be read ({strerror})", file=file, strerror=error.strerror) from None
+        raise InputError("{path}: cannot be read ({error})", path=file, error=error.strerror) from None
     return {"file": file, "bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
@@ -95,7 +95,7 @@ def _cut(file: str, plan: Plan, piece: int) -> Iterator[tuple[FileRange, str]]:
         with open_utf8(file, plan.settings.encoding) as handle:
             size = handle.seek(0, io.SEEK_END)
     except OSError as error:
-        raise InputError("{file}: cannot be read ({strerror})", file=file, strerror=error.strerror) from None
+        raise InputError("{path}: cannot be read ({error})", path=file, error=error.strerror) from None
     if not size:
         raise InputError("{file}: no sequences; the file is empty", file=file)
     if plan.kind.numeric:  # a series, however long, is one sequence
@@ -107,7 +107,7 @@ def _cut(file: str, plan: Plan, piece: int) -> Iterator[tuple[FileRange, str]]:
             part = ("train" if span.start < dev_start else "dev") if plan.reader.is_text else ""
             yield span, part
     except OSError as error:
-        raise InputError("{file}: cannot be read ({strerror})", file=file, strerror=error.strerror) from None
+        raise InputError("{path}: cannot be read ({error})", path=file, error=error.strerror) from None
 
 
 def _dev_start(file: str, size: int, plan: Plan) -> int:
@@ -161,8 +161,8 @@ def part_lengths(plan: Plan, piece: Piece) -> dict[str, int]:
     train = cut_in_time(rows, plan.dev_fraction)
     if rows < SHORTEST_SERIES:
         raise InputError(
-            "{span_file}: a series of one row; the target is the next row, so it needs two at least",
-            span_file=piece.span.file,
+            "{file}: a series of one row; the target is the next row, so it needs two at least",
+            file=piece.span.file,
         )
     if not SHORTEST_SERIES <= train < rows:
         return {"train": rows}

@@ -224,10 +224,10 @@ def _offsets(parts: list[NDArray[Any]], totals: list[int], name: str) -> Chain:
     for part, total in zip(parts, totals, strict=True):
         if part[0] != 0 or part[-1] != total:
             raise InputError(
-                "{name}: damaged: it goes from {part} to {part_2}, and should go from 0 to {total}",
+                "{name}: damaged: it goes from {first} to {last}, and should go from 0 to {total}",
                 name=name,
-                part=part[0],
-                part_2=part[-1],
+                first=part[0],
+                last=part[-1],
                 total=total,
             )
     ends = np.array([0])
@@ -253,6 +253,6 @@ def verify(folder: Path, manifest: Manifest) -> None:
                 raise InputError("{path}: is missing", path=path)
             actual = digest_of_file(path)
         except OSError as error:
-            raise InputError("{path}: cannot be read: {strerror}", path=path, strerror=error.strerror) from None
+            raise InputError("{path}: cannot be read: {error}", path=path, error=error.strerror) from None
         if actual != digest:
             raise InputError("{path}: damaged: it does not match its checksum; encode the corpus again", path=path)

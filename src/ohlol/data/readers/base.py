@@ -15,7 +15,7 @@ from ohlol.data.readers.cutting import Boundary, cut_file, first_piece, line_bou
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.registry import Registry
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 if TYPE_CHECKING:
     from ohlol.data.readers.labelled import LabelledSeries
@@ -210,9 +210,9 @@ def infer_reader(start: Lines, settings: DataSettings) -> tuple[Reader, Confiden
     ]
     if not confidences:
         raise InputError(
-            "{start_file}: its format is not recognized; choose it with `format`: {readers}",
-            start_file=start.file,
-            readers=", ".join(READERS),
+            "{file}: its format is not recognized; choose it with `format`: {readers}",
+            file=start.file,
+            readers=join_list(READERS),
         )
     reader, confidence = max(confidences, key=lambda candidate: candidate[1].score)
     _check_start(start, settings)
@@ -227,15 +227,15 @@ def _check_start(start: Lines, settings: DataSettings) -> None:
         return
     if first.text.startswith(FASTTEXT_LABEL):
         raise InputError(
-            "{start_file}: its lines begin with {fasttext_label}, as files of fastText; write a tab after "
+            "{file}: its lines begin with {fasttext_label}, as files of fastText; write a tab after "
             "the labels and choose `task` classify with `input` 2 and `target` 1; to read the file as a "
             "text, choose `task` next",
-            start_file=start.file,
+            file=start.file,
             fasttext_label=FASTTEXT_LABEL,
         )
     if first.text.lstrip().lower().startswith(HTML):
         warnings.warn(
-            translate("{start_file}: is a page of HTML, and its tags are read as text", start_file=start.file),
+            translate("{file}: is a page of HTML, and its tags are read as text", file=start.file),
             InputWarning,
             2,
         )

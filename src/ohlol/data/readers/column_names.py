@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ohlol.data.lines import Place, error_at, quote
 from ohlol.utils.digits import parse_digits
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 LISTED = 20
 """Names of columns that a message lists."""
@@ -15,7 +15,7 @@ LISTED = 20
 def list_names(names: tuple[str, ...]) -> str:
     """The names of columns as a message gives them."""
     more = translate(" and {count} more", count=len(names) - LISTED) * (len(names) > LISTED)
-    return (", ".join(map(quote, names[:LISTED])) or "none") + more
+    return (join_list(map(quote, names[:LISTED])) or translate("none")) + more
 
 
 def find_column(names: tuple[str, ...], name: str, place: Place) -> int:
@@ -28,9 +28,9 @@ def find_column(names: tuple[str, ...], name: str, place: Place) -> int:
         raise error_at(
             place,
             translate(
-                "{name} columns are named {name_2}; give the column's number",
-                name=names.count(name),
-                name_2=quote(name),
+                "{count} columns are named {name}; give the column's number",
+                count=names.count(name),
+                name=quote(name),
             ),
         )
     if name in names:

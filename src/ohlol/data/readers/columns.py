@@ -196,7 +196,7 @@ def _read_stats(table: Table, rows: Iterable[Row]) -> TableStats:
     """The statistics of rows; raises InputError where there are none."""
     stats = TableStats.of(table, rows)
     if not stats.rows:
-        raise InputError("{table_file}: no rows below the header", table_file=table.file)
+        raise InputError("{file}: no rows below the header", file=table.file)
     return stats
 
 
@@ -282,9 +282,7 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
     doubts.check_thousands(stats, _find(table, settings.input) if settings.input else numeric)
     if not settings.input and not numeric:
         names = list_names(table.names)
-        raise InputError(
-            "{table_file}: no column of numbers to forecast; there are {names}", table_file=table.file, names=names
-        )
+        raise InputError("{file}: no column of numbers to forecast; there are {names}", file=table.file, names=names)
     if settings.series is None:
         doubts.check_series(stats, translate("write one file for each series"))
     if settings.time is None:
@@ -325,9 +323,7 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
     cells = (
         ""
         if table.header
-        else translate(
-            " (the first row: {list_names})", list_names=list_names(tuple(str(cell) for cell in first.cells))
-        )
+        else translate(" (the first row: {names})", names=list_names(tuple(str(cell) for cell in first.cells)))
     )
     by = translate("by name") if table.header else translate("by number")
     instead = ""
@@ -335,8 +331,8 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
         names = list_names(tuple(table.names[i] for i in numeric))
         instead = translate(", or forecast {names} with `task` {panel}", names=names, panel=default_task(PANEL))
     raise InputError(
-        "{table_file}: the columns are {names}{cells}; choose two {by} with `input` and `target`{instead}",
-        table_file=table.file,
+        "{file}: the columns are {names}{cells}; choose two {by} with `input` and `target`{instead}",
+        file=table.file,
         names=list_names(table.names),
         cells=cells,
         by=by,
@@ -347,7 +343,7 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
 def _refuse_time(table: Table, settings: DataSettings) -> None:
     if settings.time:
         raise InputError(
-            "{table_file}: `time` is for series of numbers; name those of the rows with `series`", table_file=table.file
+            "{file}: `time` is for series of numbers; name those of the rows with `series`", file=table.file
         )
 
 
@@ -376,8 +372,8 @@ def _check_target(stats: TableStats, source: int, target: int, kind: TargetKind)
     """Refuse the input as its own target, and a target whose numbers are not read; raises InputError."""
     if source == target:
         raise InputError(
-            "{stats_file}: `input` and `target` are both {names}; they must differ",
-            stats_file=stats.file,
+            "{file}: `input` and `target` are both {names}; they must differ",
+            file=stats.file,
             names=quote(stats.names[source]),
         )
     if kind.quantity:
@@ -400,8 +396,8 @@ def read_classes(table: Table, settings: DataSettings, *, with_targets: bool) ->
     columns = [0] if is_single else _find(table, settings.input or "1")
     if len(columns) > 1:
         raise InputError(
-            "{table_file}: `input` {input} names several columns; a sequence is one text",
-            table_file=table.file,
+            "{file}: `input` {input} names several columns; a sequence is one text",
+            file=table.file,
             input=quote(settings.input),
         )
     kind = TARGET_KINDS[settings.task or default_task(CLASS)]
@@ -423,8 +419,8 @@ def _find_targets(table: Table, names: str, kind: TargetKind) -> list[int]:
     columns = _find(table, names)
     if len(columns) > 1 and not kind.multiple:
         raise InputError(
-            "{table_file}: `target` {names} names several columns; a sequence has one target",
-            table_file=table.file,
+            "{file}: `target` {names} names several columns; a sequence has one target",
+            file=table.file,
             names=quote(names),
         )
     return columns

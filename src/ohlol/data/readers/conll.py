@@ -15,7 +15,7 @@ from ohlol.data.readers.pairs import read_json_pairs
 from ohlol.data.readers.plain_lines import read_plain_lines
 from ohlol.data.targets import TargetKind
 from ohlol.utils.errors import InputError, InputWarning
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import message_id, translate
 
 SUFFIXES = (".conll", ".conllu", ".conllup", ".conllx")
 CONLLU = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
@@ -149,11 +149,11 @@ def _check_span_columns(lines: Lines, names: tuple[str, ...], place: Place) -> N
         raise error_at(
             place,
             translate(
-                "column {names} holds labels of spans, such as {columns}, and the last, column {names_2}, "
+                "column {column} holds labels of spans, such as {labels}, and the last, column {last}, "
                 "holds others; choose the words and labels with `input` and `target`",
-                names=names[marked[-1]],
-                columns=quote(max(columns[marked[-1]] - {"O"})),
-                names_2=names[-1],
+                column=names[marked[-1]],
+                labels=quote(max(columns[marked[-1]] - {"O"})),
+                last=names[-1],
             ),
         )
 
@@ -188,7 +188,7 @@ class ColumnLayout:
         """
         ahead = lines.until(is_token)
         if not ahead or not is_token(ahead[-1].text):
-            raise InputError("{lines_file}: no rows; the file is empty", lines_file=lines.file)
+            raise InputError("{file}: no rows; the file is empty", file=lines.file)
         row = _split_cells(ahead[-1].text, "\t" in ahead[-1].text)
         names = tuple(str(number) for number in range(1, len(row) + 1))
         if ID.fullmatch(row[0]) and (len(row) == len(CONLLU) or (settings.input in CONLLU and len(row) < len(CONLLU))):
@@ -205,16 +205,18 @@ class ColumnLayout:
         if len(names) != len(row):
             raise error_at(
                 place,
-                translate("{count} columns, where global.columns names {count_2}", count=len(row), count_2=len(names)),
+                translate(
+                    "{count} columns, where global.columns names {expected}", count=len(row), expected=len(names)
+                ),
             )
         if len(row) > len(CONLLU) and names[0] == "ID" and not named and with_targets and not settings.target:
             raise error_at(
                 place,
                 translate(
                     "{count} columns, one of which holds the labels; choose it with `target`, by number from "
-                    "1: {list_names}",
+                    "1: {names}",
                     count=len(row),
-                    list_names=list_names(tuple(row)),
+                    names=list_names(tuple(row)),
                 ),
             )
         if with_targets and not settings.target and "FORM" not in names:
@@ -248,7 +250,7 @@ class ColumnLayout:
         if comment and len(cells) != self.width:
             return None
         if len(cells) != self.width:
-            marks = "tabs" if self.tabs else "spaces"
+            marks = message_id("tabs" if self.tabs else "spaces")
             raise error_at(
                 line.place,
                 translate(
@@ -349,8 +351,8 @@ def read_sentences(lines: Lines, layout: ColumnLayout) -> Iterator[Example]:
     if longest == 1 and sentences >= SHORT_SENTENCES:
         _warn(
             translate(
-                "{lines_file}: all {sentences:,} sentences have one word; a blank line ends a sentence, not a word",
-                lines_file=lines.file,
+                "{file}: all {sentences:,} sentences have one word; a blank line ends a sentence, not a word",
+                file=lines.file,
                 sentences=sentences,
             )
         )

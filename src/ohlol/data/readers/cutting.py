@@ -69,8 +69,8 @@ def text_boundary(handle: BinaryIO, _: int, at: int) -> int:
         passed += len(block)
         if passed > LINE_LIMIT:
             raise InputError(
-                "{handle_name}: more than {line_limit} bytes without a space; break it up",
-                handle_name=handle.name,
+                "{file}: more than {line_limit} bytes without a space; break it up",
+                file=handle.name,
                 line_limit=LINE_LIMIT,
             )
     return at + passed
@@ -80,8 +80,8 @@ def _read_line(handle: BinaryIO) -> bytes:
     line = handle.readline(LINE_LIMIT + 1)
     if len(line) > LINE_LIMIT:
         raise InputError(
-            "{handle_name}: a line of more than {line_limit} bytes; break it up",
-            handle_name=handle.name,
+            "{file}: a line of more than {line_limit} bytes; break it up",
+            file=handle.name,
             line_limit=LINE_LIMIT,
         )
     return line

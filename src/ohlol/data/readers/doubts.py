@@ -71,12 +71,12 @@ def check_number_forms(stats: TableStats, columns: Iterable[int], setting: str =
             raise error_at(
                 column.number_form.place,
                 translate(
-                    "column {name} holds {cell}, which is {cell_2}; write such numbers as 1037 or "
-                    "1037.5{cell_3}, or leave the column out with `{setting}`",
+                    "column {name} holds {cell}, which is {meaning}; write such numbers as 1037 or "
+                    "1037.5{advice}, or leave the column out with `{setting}`",
                     name=name,
                     cell=quote(cell),
-                    cell_2=describe_number_form(cell),
-                    cell_3=suggest_settings(cell),
+                    meaning=describe_number_form(cell),
+                    advice=suggest_settings(cell),
                     setting=setting,
                 ),
             )
@@ -106,13 +106,13 @@ def check_thousands(stats: TableStats, columns: Iterable[int]) -> None:
             raise error_at(
                 stats.sample[0].place,
                 translate(
-                    "column {names} holds {cells}, which is {whole} or {cells_2}: semicolons separate the "
+                    "column {names} holds {cells}, which is {whole} or {fraction}: semicolons separate the "
                     "columns, as where the point separates thousands; set `thousands=.`, or `decimal=.` for a "
                     "decimal point",
                     names=quote(stats.names[index]),
                     cells=quote(cells[0]),
                     whole=whole,
-                    cells_2=cells[0].strip(),
+                    fraction=cells[0].strip(),
                 ),
             )
 
@@ -128,10 +128,10 @@ def find_counters(stats: TableStats) -> dict[int, str]:
         calendar = CALENDAR.get(name)
         if order.has_constant_step:
             counters[index] = translate(
-                "goes from {low:.15g} to {high:.15g} in steps of {high_2:.6g}",
+                "goes from {low:.15g} to {high:.15g} in steps of {step:.6g}",
                 low=low,
                 high=high,
-                high_2=(high - low) / (order.count - 1),
+                step=(high - low) / (order.count - 1),
             )
         elif stats.unix_unit(index) or (column.integers and order.increases and low >= UNIX_FIRST):
             counters[index] = translate("holds integers such as Unix time")
@@ -159,9 +159,9 @@ def check_counters(stats: TableStats, counters: dict[int, str]) -> None:
     others = [stats.names[i] for i in stats.numeric() if i not in counters]
     name = others[0] if others else stats.names[stats.numeric()[-1]]
     raise InputError(
-        "{stats_file}: column {names} {why}, so it counts or dates the rows, and would be forecast with the "
+        "{file}: column {names} {why}, so it counts or dates the rows, and would be forecast with the "
         "others; choose what to forecast with `target`, such as {name}",
-        stats_file=stats.file,
+        file=stats.file,
         names=quote(stats.names[index]),
         why=why,
         name=quote(name),
@@ -272,9 +272,9 @@ def check_constant_target(stats: TableStats, settings: DataSettings) -> None:
     is_numeric = set(targets) <= set(stats.meant_numeric())
     if is_numeric and len(values) < len(stats.sample) and all(len(one) == 1 for one in values.values()):
         raise InputError(
-            "{stats_file}: the target {target} has one value in each series; choose `task` classify for "
+            "{file}: the target {target} has one value in each series; choose `task` classify for "
             "classes of series, `task` regress for numbers, or `task` forecast",
-            stats_file=stats.file,
+            file=stats.file,
             target=quote(settings.target),
         )
 
@@ -408,36 +408,36 @@ def check_classes(stats: TableStats, source: int | None, target: int) -> None:
         if distinct > FEW_CLASSES or distinct > column.counted / 2:
             at_least = translate("at least ") * (column.counted < column.filled)
             raise InputError(
-                "{stats_file}: the target {name} holds {at_least}{distinct} different numbers, such as "
-                "{list_names}, more than the {few_classes} that classes mostly have; if they are quantities, "
+                "{file}: the target {name} holds {at_least}{distinct} different numbers, such as "
+                "{names}, more than the {few_classes} that classes mostly have; if they are quantities, "
                 "predict them with `task` regress; {settle}",
-                stats_file=stats.file,
+                file=stats.file,
                 name=name,
                 at_least=at_least,
                 distinct=distinct,
-                list_names=list_names(tuple(list(column.values)[:3])),
+                names=list_names(tuple(list(column.values)[:3])),
                 few_classes=FEW_CLASSES,
                 settle=settle,
             )
     elif column.filled >= FEW_ROWS and (distinct > max(FEW_CLASSES, column.counted / 2) or distinct == column.counted):
         raise InputError(
-            "{stats_file}: the target {name} has {distinct} values in {counted} rows, such as {list_names}; "
+            "{file}: the target {name} has {distinct} values in {counted} rows, such as {names}; "
             "classes repeat: choose another `target`; {settle}",
-            stats_file=stats.file,
+            file=stats.file,
             name=name,
             distinct=distinct,
             counted=column.counted,
-            list_names=list_names(tuple(list(column.values)[:2])),
+            names=list_names(tuple(list(column.values)[:2])),
             settle=settle,
         )
     labels = {value.strip() for value in column.values}
     if any(label.startswith("B-") for label in labels) and all(SPAN_LABEL.fullmatch(label) for label in labels):
         example = list_names(tuple(sorted(labels)[:2]))
         raise InputError(
-            "{stats_file}: the target {name} holds labels of words within sentences, such as {example}, and "
+            "{file}: the target {name} holds labels of words within sentences, such as {example}, and "
             "each row would be a sequence of its own; write a word and its label a line, and a blank line "
             "after each sentence (`format` conll); to label each word alone, choose `task` classify",
-            stats_file=stats.file,
+            file=stats.file,
             name=name,
             example=example,
         )
@@ -452,9 +452,9 @@ def _check_identifiers(stats: TableStats, source: int) -> None:
     forms = {DIGITS.sub("9", cell) for cell in cells if isinstance(cell, str)}
     if len(cells) >= FEW_ROWS and len(forms) == 1 and len(set(map(str, cells))) == len(cells):
         raise InputError(
-            "{stats_file}: the input {names} holds identifiers such as {cells}, all different and of one "
+            "{file}: the input {names} holds identifiers such as {cells}, all different and of one "
             "form; choose another `input`, or read them as texts with `task` classify",
-            stats_file=stats.file,
+            file=stats.file,
             names=quote(stats.names[source]),
             cells=quote(cells[0]),
         )
@@ -473,8 +473,8 @@ def warn_of_classes(stats: TableStats, source: int, target: int) -> None:
     if variants:
         found.append(
             translate(
-                "{list_names} are different classes, which differ in their spelling only",
-                list_names=list_names(tuple(variants[0])),
+                "{names} are different classes, which differ in their spelling only",
+                names=list_names(tuple(variants[0])),
             )
         )
     if len(counts) == 1:
@@ -498,9 +498,9 @@ def warn_of_classes(stats: TableStats, source: int, target: int) -> None:
     if once and len(once) <= len(counts) / 2:
         found.append(
             translate(
-                "{count:,} of {count_2:,} classes occur once: {once}",
+                "{count:,} of {total:,} classes occur once: {once}",
                 count=len(once),
-                count_2=len(counts),
+                total=len(counts),
                 once=list_names(once),
             )
         )
@@ -515,8 +515,8 @@ def warn_of_classes(stats: TableStats, source: int, target: int) -> None:
     for problem in found:
         warnings.warn(
             translate(
-                "{stats_file}: column {names}: {problem}",
-                stats_file=stats.file,
+                "{file}: column {names}: {problem}",
+                file=stats.file,
                 names=quote(stats.names[target]),
                 problem=problem,
             ),
@@ -535,9 +535,9 @@ def check_digits(stats: TableStats, source: int) -> None:
     """Ask where an input that is read as a text holds numbers; raises InputError."""
     if stats.columns[source].is_meant_numeric:
         raise InputError(
-            "{stats_file}: the input {names} holds numbers, and their digits would be read as a text; name "
+            "{file}: the input {names} holds numbers, and their digits would be read as a text; name "
             "the series of each row with `series`, or, for digits as text, choose `task` classify",
-            stats_file=stats.file,
+            file=stats.file,
             names=quote(stats.names[source]),
         )
 
@@ -562,9 +562,9 @@ def check_long_format(stats: TableStats, source: int, target: int, *, is_chosen:
         times = [i for i in others if i != key and (not is_chosen or _begins_again(stats, key, i))]
         if has_one_class and len(groups) > len(stats.columns[target].values) and (times or not is_chosen):
             raise InputError(
-                "{stats_file}: the rows are series of numbers with a class each: column {names} names the "
-                "series of {names_2}; read them with `series` {names}",
-                stats_file=stats.file,
-                names=quote(stats.names[key]),
-                names_2=quote(stats.names[source]),
+                "{file}: the rows are series of numbers with a class each: column {column} names the "
+                "series of {input}; read them with `series` {column}",
+                file=stats.file,
+                column=quote(stats.names[key]),
+                input=quote(stats.names[source]),
             )

@@ -97,7 +97,7 @@ def _open_book(path: str) -> Generator[Any]:
     except FileNotFoundError:
         raise InputError("{path}: no such file", path=path) from None
     except (BadZipFile, KeyError, OSError, ValueError, TypeError, AttributeError, SyntaxError, IndexError) as error:
-        raise InputError("{path}: not an Excel file ({type_name})", path=path, type_name=type(error).__name__) from None
+        raise InputError("{path}: not an Excel file ({type})", path=path, type=type(error).__name__) from None
     try:
         yield book
     finally:

@@ -44,7 +44,7 @@ class _NotJsonNumberError(ValueError):
 
 
 def _refuse_constant(name: str) -> None:
-    raise _NotJsonNumberError(translate("{name} is no number of JSON; write null or leave the line out", name=name))
+    raise _NotJsonNumberError(translate("{name} is not a number of JSON; write null or leave the line out", name=name))
 
 
 def _unique_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -152,11 +152,11 @@ def check_steps(file: str, rows: Sequence[Row], source: int, target: int, names:
     if are_lists and all(len(words) == len(labels) for words, labels in pairs):
         reads = "" if file == FRAME else translate(", which reads JSON lines")
         raise InputError(
-            "{file}: the lists of {names} and {names_2} are equally long in every row; for a label of each "
+            "{file}: the lists of {input} and {target} are equally long in every row; for a label of each "
             "word choose `task` label{reads}, for a set `task` multilabel",
             file=file,
-            names=quote(names[source]),
-            names_2=quote(names[target]),
+            input=quote(names[source]),
+            target=quote(names[target]),
             reads=reads,
         )
 

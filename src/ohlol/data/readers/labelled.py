@@ -16,7 +16,7 @@ from ohlol.data.readers.panels import check_statics, infer_numbers, infer_time, 
 from ohlol.data.readers.tables import Table, number
 from ohlol.data.targets import TARGET_KINDS
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import message_id, translate
 
 
 class LabelledSeries(NamedTuple):
@@ -47,7 +47,7 @@ def read_labelled(
     """
     rows, place = table.keep_rows(), Place(table.file, 1)
     if not rows:
-        raise InputError("{table_file}: no rows below the header", table_file=table.file)
+        raise InputError("{file}: no rows below the header", file=table.file)
     stats = TableStats.of(table, rows)
     settings = replace(settings, header=table.header)
     targets = find_columns(table.names, settings.target, place) if settings.target and with_targets else []
@@ -58,8 +58,8 @@ def read_labelled(
             else translate("a series has one target")
         )
         raise InputError(
-            "{table_file}: {what} with `target`; the columns are {names}",
-            table_file=table.file,
+            "{file}: {what} with `target`; the columns are {names}",
+            file=table.file,
             what=what,
             names=list_names(table.names),
         )
@@ -94,7 +94,7 @@ def read_labelled(
                     names=quote(names[column]),
                 ),
             )
-        check_statics(read, group, columns.static, key, translate("a series has one target"))
+        check_statics(read, group, columns.static, key, message_id("a series has one target"))
         target = read.statics[first][0] if targets else None
         if target is not None and is_quantity:
             target = _quantity(table, target, columns.static[0], read.places[first])

@@ -93,14 +93,14 @@ def describe_number_form(cell: str) -> str:
     if grouped is not None:
         plain = digits.replace(grouped[1], "").replace(",", ".")
     if affix or match["open"]:
-        return f"{plain.replace(',', '.')} with {affix or '()'!r}"
+        return translate("{number} with {affix!r}", number=plain.replace(",", "."), affix=affix or "()")
     if grouped is None:
         return translate("{number} (a decimal comma)", number=digits.replace(",", ".")) if "," in digits else plain
     if grouped[1] == "," and digits.count(",") == 1 and "." not in digits:
         return translate(
-            "{plain} (a thousands separator) or {replace} (a decimal comma)",
+            "{plain} (a thousands separator) or {decimal} (a decimal comma)",
             plain=plain,
-            replace=digits.replace(",", "."),
+            decimal=digits.replace(",", "."),
         )
     return translate(
         "{number} (a decimal comma)" if "." in grouped[1] and "," in digits else "{number} (a thousands separator)",

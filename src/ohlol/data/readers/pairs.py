@@ -94,11 +94,11 @@ def check_pair(place: Place, source: Symbols, target: Symbols, level: str) -> Ex
         raise error_at(
             place,
             translate(
-                "input has {count} {units}, target {count_2}; every step of a pair needs its own label; for "
+                "input has {count} {units}, target {target_count}; every step of a pair needs its own label; for "
                 "one label of each text choose `input` and `target`",
                 count=len(source),
                 units=translate(UNITS[level]),
-                count_2=len(target),
+                target_count=len(target),
             ),
         )
     return Example(require_symbols(place, source), target, place)
@@ -153,9 +153,7 @@ def _read_entries(
 
 def _symbols(entry: dict[str, Any], place: Place, key: str, level: str) -> Symbols:
     if key not in entry:
-        raise error_at(
-            place, translate('no "{key}"; there are {list_names}', key=key, list_names=list_names(tuple(entry)))
-        )
+        raise error_at(place, translate('no "{key}"; there are {names}', key=key, names=list_names(tuple(entry))))
     value: Any = entry[key]
     if isinstance(value, str):
         return split_line(value, level)

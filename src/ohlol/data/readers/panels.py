@@ -74,15 +74,15 @@ def read_panels(
     rows = [table.keep_rows() for table in tables]
     for table, own in zip(tables, rows, strict=True):
         if not own:
-            raise InputError("{table_file}: no rows below the header", table_file=table.file)
+            raise InputError("{file}: no rows below the header", file=table.file)
     stats = TableStats.of(tables[0], rows[0])
     if settings.input is not None:
         if settings.series is None:
             doubts.check_series(stats)  # a class of each series may be meant
         raise InputError(
-            "{tables_file}: `input` is not for forecasts: every target is an input, too; choose further "
+            "{file}: `input` is not for forecasts: every target is an input, too; choose further "
             "columns with `known` or `observed`",
-            tables_file=tables[0].file,
+            file=tables[0].file,
         )
     if settings.header is None and not tables[0].header:
         doubts.check_header(stats, None)
@@ -125,8 +125,8 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
         for other in ("time", "series", *PARTS):
             if part < other and (shared := set(parts[part]) & set(parts[other])):
                 raise InputError(
-                    "{stats_file}: column {names} is chosen with `{part}` and with `{other}`; a column has one part",
-                    stats_file=stats.file,
+                    "{file}: column {names} is chosen with `{part}` and with `{other}`; a column has one part",
+                    file=stats.file,
                     names=quote(stats.names[min(shared)]),
                     part=part,
                     other=other,
@@ -141,8 +141,8 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
     if not parts["target"] and len(targets) > 1 and (settings.known or settings.observed):
         names = list_names(tuple(stats.names[i] for i in targets))
         raise InputError(
-            "{stats_file}: columns {names} hold numbers; choose what to forecast with `target`",
-            stats_file=stats.file,
+            "{file}: columns {names} hold numbers; choose what to forecast with `target`",
+            file=stats.file,
             names=names,
         )
     numeric = [*targets, *parts["known"], *parts["observed"]]
@@ -156,9 +156,9 @@ def infer_time(stats: TableStats, taken: set[int]) -> str | None:
     dates = [i for i in range(len(stats.names)) if stats.time_order(i) is not None and i not in taken]
     if len(dates) > 1:
         raise InputError(
-            "{stats_file}: columns {list_names} hold dates; choose that of the rows with `time`",
-            stats_file=stats.file,
-            list_names=list_names(tuple(stats.names[i] for i in dates)),
+            "{file}: columns {names} hold dates; choose that of the rows with `time`",
+            file=stats.file,
+            names=list_names(tuple(stats.names[i] for i in dates)),
         )
     return join_names(stats.names[i] for i in dates) if dates else None
 
@@ -176,8 +176,8 @@ def infer_numbers(
     numbers = [i for i in stats.meant_numeric() if i not in taken and i not in counters]
     if not numbers:
         raise InputError(
-            "{stats_file}: no column of numbers to read; there are {names}",
-            stats_file=stats.file,
+            "{file}: no column of numbers to read; there are {names}",
+            file=stats.file,
             names=list_names(stats.names),
         )
     return numbers
@@ -332,7 +332,7 @@ def check_statics(
                         key=quote(key),
                         before=quote(before),
                         value=quote(value),
-                        advice=translate(advice),
+                        advice=advice,
                     ),
                 )
 
@@ -340,19 +340,19 @@ def check_statics(
 def _warn_of_gaps(gaps: list[tuple[int, str, int, int]], read: SeriesRows, name: str, step: TimeStep) -> None:
     count = sum(missing for missing, *_ in gaps)
     _, key, before, after = max(gaps, key=lambda gap: gap[0])
-    of = translate(" in series {key}", key=quote(key)) * bool(key)
+    of = translate(" in series {series}", series=quote(key)) * bool(key)
     warnings.warn(
         translate(
             "{places}: column {name} has gaps of {count:,} row{plural}, where rows are {step}; they are read as "
-            "missing values, the largest{of} from {times} to {times_2}",
+            "missing values, the largest{of} from {before} to {after}",
             places=read.places[after],
             name=quote(name),
             count=count,
             plural="s" * (count != 1),
             step=step,
             of=of,
-            times=quote(read.times[before]),
-            times_2=quote(read.times[after]),
+            before=quote(read.times[before]),
+            after=quote(read.times[after]),
         ),
         InputWarning,
         2,
@@ -365,9 +365,7 @@ def _check_values(series: Sequence[TimeSeries], columns: PanelColumns) -> None:
         counts = np.isfinite(one.values[:, : len(columns.targets)]).sum(axis=0)
         for name, count in zip(columns.targets, counts.tolist(), strict=True):
             if count < MIN_VALUES:
-                which = (
-                    translate("series {one_name}", one_name=quote(one.name)) if one.name else translate("the series")
-                )
+                which = translate("series {name}", name=quote(one.name)) if one.name else translate("the series")
                 raise error_at(
                     one.place,
                     translate(
@@ -395,14 +393,14 @@ def _check_layout(stats: TableStats, settings: DataSettings) -> None:
     numeric = [i for i in stats.meant_numeric() if _numbered(stats.names[i])]
     if column.filled == stats.rows and len(column.values) == column.counted and len(numeric) >= WIDE_COLUMNS:
         raise InputError(
-            "{stats_file}: each row may be a series: column {names} has another text in each, and {count} "
-            "columns of numbers follow, {names_2} to {names_3}; say so with `layout` wide, or `layout` long "
+            "{file}: each row may be a series: column {column} has another text in each, and {count} "
+            "columns of numbers follow, {first} to {last}; say so with `layout` wide, or `layout` long "
             "where a row is a time step",
-            stats_file=stats.file,
-            names=quote(stats.names[first]),
+            file=stats.file,
+            column=quote(stats.names[first]),
             count=len(numeric),
-            names_2=quote(stats.names[numeric[0]]),
-            names_3=quote(stats.names[numeric[-1]]),
+            first=quote(stats.names[numeric[0]]),
+            last=quote(stats.names[numeric[-1]]),
         )
 
 
@@ -424,8 +422,8 @@ def _read_wide(
     for part in (*PARTS, "time"):
         if getattr(settings, part):
             raise InputError(
-                "{stats_file}: `{part}` is for `layout` long; the columns of a wide table are time steps",
-                stats_file=stats.file,
+                "{file}: `{part}` is for `layout` long; the columns of a wide table are time steps",
+                file=stats.file,
                 part=part,
             )
     key_names = settings.series or _first_text(stats, settings)
@@ -433,8 +431,8 @@ def _read_wide(
     columns = [i for i, c in enumerate(stats.columns) if i not in taken and (not c.filled or c.is_meant_numeric)]
     if not columns:
         raise InputError(
-            "{stats_file}: no column of numbers to forecast; there are {names}",
-            stats_file=stats.file,
+            "{file}: no column of numbers to forecast; there are {names}",
+            file=stats.file,
             names=list_names(stats.names),
         )
     doubts.check_number_forms(stats, columns, "static")

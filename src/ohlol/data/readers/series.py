@@ -54,7 +54,7 @@ def read_series(table: Table, settings: DataSettings, *, with_targets: bool) -> 
         inputs, targets_read = (numbers[:, [index[c] for c in columns]] for columns in (input_columns, target_columns))
         yield Series(inputs, targets_read if target_columns else None, names[0], names[1])
     if empty:
-        raise InputError("{table_file}: no rows below the header", table_file=table.file)
+        raise InputError("{file}: no rows below the header", file=table.file)
 
 
 def join_series(parts: Iterable[Series]) -> Series:

@@ -80,7 +80,7 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
     rows = _csv_rows(head, delimiter)
     start = list(islice(rows, 2))
     if not start:
-        raise InputError("{lines_file}: no rows; the file is empty", lines_file=lines.file)
+        raise InputError("{file}: no rows; the file is empty", file=lines.file)
     width = len(start[0].cells)
     header = settings.header
     if header is None:
@@ -259,8 +259,8 @@ def _end_of_row(handle: BinaryIO, start: int, until: int, delimiter: str) -> int
         while raw := handle.readline(LINE_LIMIT + 1):
             if len(raw) > LINE_LIMIT:
                 raise InputError(
-                    "{handle_name}: a line of more than {line_limit} bytes; break it up",
-                    handle_name=handle.name,
+                    "{file}: a line of more than {line_limit} bytes; break it up",
+                    file=handle.name,
                     line_limit=LINE_LIMIT,
                 )
             body, _ = without_end(raw if handle.tell() > len(raw) else raw.removeprefix(codecs.BOM_UTF8))
@@ -324,7 +324,7 @@ def json_table(lines: Lines, settings: DataSettings) -> Table:
     """
     first = lines.head.first(lambda text: bool(text.strip()))
     if first is None:
-        raise InputError("{lines_file}: no rows; the file is empty", lines_file=lines.file)
+        raise InputError("{file}: no rows; the file is empty", file=lines.file)
     names = tuple(json_object(first))
     objects = ((json_object(line), line.place) for line in lines if line.text.strip())
     rows = (Row([entry.get(name) for name in names], place) for entry, place in objects)

@@ -44,11 +44,11 @@ class TextReader(Reader):
         mark = next((mark for mark in TABLE_MARKS if _has_columns(texts, mark)), None)
         if mark is not None:
             raise InputError(
-                "{start_file}: its lines have {mark} columns separated by {mark_2}; for a table, choose its "
+                "{file}: its lines have {count} columns separated by {mark}; for a table, choose its "
                 "columns with `input` and `target`{value}; to read the file as a text, choose `task` next",
-                start_file=start.file,
-                mark=texts[0].count(mark) + 1,
-                mark_2=quote(mark),
+                file=start.file,
+                count=texts[0].count(mark) + 1,
+                mark=quote(mark),
                 value=translate(", with commas") * (mark == "|"),
             )
 

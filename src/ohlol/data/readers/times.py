@@ -67,9 +67,9 @@ def read_times(
     if np.isfinite(numbers).all():
         if (numbers != np.floor(numbers)).any():
             raise InputError(
-                "{places_file}: column {name} holds fractions; `time` is a column of dates or of integers, "
+                "{file}: column {name} holds fractions; `time` is a column of dates or of integers, "
                 "or '' where the rows are only counted",
-                places_file=places[0].file,
+                file=places[0].file,
                 name=quote(name),
             )
         days = _days(numbers.astype(np.int64))
@@ -133,7 +133,7 @@ def _read_dates(
         raise error_at(
             places[row],
             translate(
-                "column {name} {problem}, which is no date{others}; `time` is a column of dates or of "
+                "column {name} {problem}, which is not a date{others}; `time` is a column of dates or of "
                 "integers, or '' where the rows are only counted",
                 name=quote(name),
                 problem=problem,
@@ -253,12 +253,12 @@ def positions(
         raise error_at(
             places[row],
             translate(
-                "column {name} has no regular step: {cells} follows {cells_2}, and the other rows are {step}; "
+                "column {name} has no regular step: {after} follows {before}, and the other rows are {step}; "
                 "choose another `time`, `series` where the rows are of several, or count the rows with `time` "
                 "''",
                 name=quote(name),
-                cells=quote(cells[row]),
-                cells_2=quote(cells[before]),
+                after=quote(cells[row]),
+                before=quote(cells[before]),
                 step=step,
             ),
         )
@@ -275,12 +275,12 @@ def check_filled(
         raise error_at(
             places[rows[largest + 1]],
             translate(
-                "column {name} has a gap from {cells} to {cells_2}, of {at:,} rows where rows are {step}; "
+                "column {name} has a gap from {before} to {after}, of {count:,} rows where rows are {step}; "
                 "correct the dates, or count the rows with `time` ''",
                 name=quote(name),
-                cells=quote(cells[rows[largest]]),
-                cells_2=quote(cells[rows[largest + 1]]),
-                at=int(np.diff(at)[largest]) - 1,
+                before=quote(cells[rows[largest]]),
+                after=quote(cells[rows[largest + 1]]),
+                count=int(np.diff(at)[largest]) - 1,
                 step=step,
             ),
         )

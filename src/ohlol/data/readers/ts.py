@@ -116,9 +116,7 @@ def _series(lines: Lines, settings: DataSettings, has_target: bool, with_targets
         count += 1
         yield LabelledSeries(np.array(columns).T, value, line.place, str(count))
     if not is_below:
-        raise InputError(
-            "{lines_file}: has no line @data, below which a .ts file has its series", lines_file=lines.file
-        )
+        raise InputError("{file}: has no line @data, below which a .ts file has its series", file=lines.file)
 
 
 def _value(cell: str, line: Line) -> float:

@@ -8,7 +8,7 @@ from ohlol.explain.review.program import Program
 from ohlol.utils.registry import Registry
 
 Places = Iterator[tuple[ast.AST, str]]
-"""Where a mistake is, and the line that mends it."""
+"""Where a mistake is, and the line that fixes it."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Check:
     Attributes:
         name: what `ohlol review` calls it, and its heading in docs/review.md.
         why: why it is wrong, in English.
-        find: yields the places of a program with the mistake, each with the line that mends it.
+        find: yields the places of a program with the mistake, each with the line that fixes it.
     """
 
     name: str

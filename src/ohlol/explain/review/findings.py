@@ -24,7 +24,7 @@ class Finding:
         check: the name of the check, which is the heading in the page.
         code: the line of the program.
         why: why it is wrong, in English.
-        instead: the line that mends it.
+        instead: the line that fixes it.
         detail: what was seen in a run of the program, in the user's language.
     """
 
