@@ -32,7 +32,8 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["**/*.zh.md", "*.zh.md"]
-nitpick_ignore_regex = [("py:.*", ".*")]  # -n is for links of pages: annotations name types of torch, whose index is not read
+# `sphinx -n` checks the links of pages. Annotations name types of torch, whose index is not read.
+nitpick_ignore_regex = [("py:.*", ".*")]
 default_role = "code"
 
 myst_heading_anchors = 4
