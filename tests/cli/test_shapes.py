@@ -32,7 +32,7 @@ def test_the_languages(run: Command) -> None:
     assert english.startswith("GRU: sequences of unequal lengths in one batch\n")
     status, chinese, err = run("gru", "--lengths", "2,5,3", "--lang", "zh")
     assert (status, err) == (0, "")
-    assert chinese.startswith("GRU：一个批次中的变长序列\n")
+    assert chinese.startswith("GRU：一个批中的变长序列\n")
 
 
 def test_json_and_a_page(run: Command, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_finding_in_both_languages() -> None:
         "  改为 net.eval()",
         "  说明 docs/review.zh.md#no-eval",
         "",
-        "a.py：发现 1 处",
+        "a.py: 发现 1 处",
     ]
 
 

@@ -63,7 +63,7 @@ def test_the_model_of_an_epoch_is_loaded_from_its_snapshot(hello: TrainedModel) 
         ("{", "cannot be read"),
         ("[]", "it has no epoch"),
         ('{"epoch": 1, "step": 1}', "it has no epoch, step and train_loss"),
-        ('{"epoch": 1, "step": 1, "train_loss": NaN}', "NaN is no number"),
+        ('{"epoch": 1, "step": 1, "train_loss": NaN}', "NaN is not a number"),
         ('{"epoch": 1, "step": 1, "train_loss": "low"}', "more than numbers"),
         ('{"epoch": 1, "step": 1, "train_loss": 1e999}', "more than numbers"),
         ('{"epoch": 1, "epoch": 1, "step": 1, "train_loss": 1}', "a key stands twice"),

@@ -40,7 +40,7 @@ def test_places_calls_and_errors(tmp_path: Path) -> None:
 def test_advice_on_shapes_is_in_the_language_of_the_user(tmp_path: Path) -> None:
     with use_language("zh"):
         (finding,) = run(tmp_path, LAYER).findings
-    assert finding.message("zh").endswith("的维。（输入 (5, 2, 7) 在维度 2 上有 7 个特征；该层的 input_size=3）")
+    assert finding.message("zh").endswith("的维。（输入 (5, 2, 7) 在第 2 维有 7 个特征；该层的 input_size=3）")
     assert finding.instead == "GRU(input_size=7, ...)，或 3 个特征的 x"
 
 
