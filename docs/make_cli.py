@@ -17,6 +17,15 @@ from ohlol.tasks import TASKS
 from ohlol.utils.translation import use_language
 
 PAGES = {"en": Path(__file__).with_name("cli.md"), "zh": Path(__file__).with_name("cli.zh.md")}
+EXAMPLES = """```console
+$ ohlol --version
+ohlol ...
+$ ohlol train missing.tsv
+ohlol: missing.tsv: no such file
+$ ohlol train examples/words.csv --input word --target tongue
+ohlol: examples/words.csv:1: no column 'tongue'; there are 'word', 'language'
+```
+"""
 KINDS = {"label, characters": ("label", "char"), "label, words": ("label", "word")} | {
     task: (task, "char") for task in ("next", "classify", "multilabel", "regress", "forecast", "next_row")
 }
@@ -39,15 +48,7 @@ Exit status: 0 done; 1 a bug, with a traceback; 2 bad input, with one line on st
 the flag; 130 interrupted, after saving. `prove` exits with 1 if it finds a difference, `review --strict` if it finds a
 mistake.
 
-```console
-$ ohlol --version
-ohlol ...
-$ ohlol train missing.tsv
-ohlol: missing.tsv: no such file
-$ ohlol train examples/words.csv --input word --target tongue
-ohlol: examples/words.csv:1: no column 'tongue'; there are 'word', 'language'
-```
-
+{examples}
 What a file may hold is in [data.md](data.md), what a run directory holds in [run-directory.md](run-directory.md).
 """,
     "zh": """# 命令行
@@ -66,15 +67,7 @@ What a file may hold is in [data.md](data.md), what a run directory holds in [ru
 退出状态：0 完成；1 程序错误，带回溯信息；2 输入有误，在标准错误上用一行指出文件和行或选项；130 已中断并保存。
 `prove` 发现差异时、`review --strict` 有发现时以 1 退出。
 
-```console
-$ ohlol --version
-ohlol ...
-$ ohlol train missing.tsv
-ohlol: missing.tsv: no such file
-$ ohlol train examples/words.csv --input word --target tongue
-ohlol: examples/words.csv:1: no column 'tongue'; there are 'word', 'language'
-```
-
+{examples}
 文件可以包含什么见 [data.zh.md](data.zh.md)，运行目录包含什么见 [run-directory.zh.md](run-directory.zh.md)。
 """,
 }
@@ -113,7 +106,7 @@ def reference(lang: str = "en") -> str:
     with use_language(lang):
         commands: dict[str, Any] = typer.main.get_command(app).commands  # pyright: ignore
     rows = "\n".join(f"| [`{n}`](#ohlol-{n}) | {_line(c.help)} |" for n, c in commands.items())
-    head = HEADS[lang].format(commands=rows)
+    head = HEADS[lang].format(commands=rows, examples=EXAMPLES)
     return head + "".join(_command(name, command, lang) for name, command in commands.items())
 
 

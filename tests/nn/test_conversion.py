@@ -6,30 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from all_kinds import AllKinds
 
 import ohlol
 from ohlol import nn
 from ohlol.nn import conversion
 
 
-class Model(torch.nn.Module):
-    """A layer, a cell, a user's cell and a head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.LSTM(3, 4)
-        self.cell = torch.nn.GRUCell(4, 4)
-        self.own = nn.Recurrent(torch.nn.RNNCell(4, 4))
-        self.head = torch.nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        output = self.own(self.layer(x)[0])[0]
-        return self.head(output + self.cell(output[0]))
-
-
 def test_restore_undoes_accelerate() -> None:
-    plain, x = Model(), torch.randn(5, 2, 3)
+    plain, x = AllKinds(), torch.randn(5, 2, 3)
     parameters = list(plain.parameters())
     expected, before = plain(x), copy.deepcopy(vars(plain.layer))
     model = ohlol.accelerate(plain)

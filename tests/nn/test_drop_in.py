@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from all_kinds import AllKinds
 from torch import Tensor
 from torch.nn.utils import parametrizations, parametrize, prune
 
@@ -23,25 +24,10 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-class Model(torch.nn.Module):
-    """A layer, a cell, a user's cell and a head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.LSTM(3, 4)
-        self.cell = torch.nn.GRUCell(4, 4)
-        self.own = nn.Recurrent(torch.nn.RNNCell(4, 4))
-        self.head = torch.nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        output = self.own(self.layer(x)[0])[0]
-        return self.head(output + self.cell(output[0]))
-
-
 @pytest.fixture
-def model() -> Model:
-    module = ohlol.accelerate(Model())
-    assert isinstance(module, Model)
+def model() -> AllKinds:
+    module = ohlol.accelerate(AllKinds())
+    assert isinstance(module, AllKinds)
     return module
 
 
@@ -50,7 +36,7 @@ def x() -> Tensor:
     return torch.randn(5, 2, 3)
 
 
-def assert_unchanged(model: Model) -> None:
+def assert_unchanged(model: AllKinds) -> None:
     assert (type(model.layer), type(model.cell)) == (nn.LSTM, nn.GRUCell)
 
 
@@ -65,7 +51,7 @@ class First(torch.nn.Module):
         return self.layer(x)[0]
 
 
-def test_jit_script_refuses_and_changes_nothing(model: Model, x: Tensor) -> None:
+def test_jit_script_refuses_and_changes_nothing(model: AllKinds, x: Tensor) -> None:
     first = First(model.layer)
     with pytest.raises(RuntimeError, match=r"script a copy with them: torch\.jit\.script\(ohlol\.restore"):
         torch.jit.script(first)
@@ -100,12 +86,12 @@ def test_a_script_module_refuses(kind: Any) -> None:
         Script()
 
 
-def test_jit_trace(model: Model, x: Tensor) -> None:
+def test_jit_trace(model: AllKinds, x: Tensor) -> None:
     torch.testing.assert_close(torch.jit.trace(model.layer, (x,), check_trace=False)(x), model.layer(x))
     assert_unchanged(model)
 
 
-def test_fx_takes_layers_for_nodes(model: Model, x: Tensor) -> None:
+def test_fx_takes_layers_for_nodes(model: AllKinds, x: Tensor) -> None:
     traced = torch.fx.symbolic_trace(model)
     modules = {node.target for node in traced.graph.nodes if node.op == "call_module"}
     assert modules == {"layer", "cell", "own", "head"}
@@ -127,7 +113,7 @@ def test_fx_passes_a_state() -> None:
     assert torch.equal(torch.fx.symbolic_trace(module)(x, h), module(x, h))
 
 
-def test_quantize_dynamic_says_what_it_leaves(model: Model) -> None:
+def test_quantize_dynamic_says_what_it_leaves(model: AllKinds) -> None:
     kinds: Any = {torch.nn.LSTM, torch.nn.GRUCell, torch.nn.Linear}
     with pytest.warns(UserWarning, match=r"leaves this ohlol.nn.(LSTM|GRUCell|RNNCell) as it is.*ohlol.restore"):
         quantized = torch.ao.quantization.quantize_dynamic(model, kinds)
@@ -137,7 +123,7 @@ def test_quantize_dynamic_says_what_it_leaves(model: Model) -> None:
     assert_unchanged(model)
 
 
-def test_copy_pickle_and_save(model: Model, x: Tensor, tmp_path: Path) -> None:
+def test_copy_pickle_and_save(model: AllKinds, x: Tensor, tmp_path: Path) -> None:
     torch.save(model, tmp_path / "model.pt")
     loaded = torch.load(tmp_path / "model.pt", weights_only=False)
     for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model)), loaded):
@@ -146,7 +132,7 @@ def test_copy_pickle_and_save(model: Model, x: Tensor, tmp_path: Path) -> None:
         assert nn.explain_backend(twin.layer, x).startswith("kernel")
 
 
-def test_functional_call_and_gradients_of_torch_func(model: Model, x: Tensor) -> None:
+def test_functional_call_and_gradients_of_torch_func(model: AllKinds, x: Tensor) -> None:
     weights = {name: torch.randn_like(p) for name, p in model.named_parameters()}
     plain = ohlol.restore(copy.deepcopy(model))
     found = []
@@ -166,7 +152,7 @@ def test_functional_call_and_gradients_of_torch_func(model: Model, x: Tensor) ->
     lambda layer: torch.nn.utils.weight_norm(layer, "weight_hh_l0"),
     lambda layer: prune.l1_unstructured(layer, "weight_hh_l0", amount=0.5),
 ])  # fmt: skip
-def test_computed_weights(model: Model, x: Tensor, apply: Any) -> None:
+def test_computed_weights(model: AllKinds, x: Tensor, apply: Any) -> None:
     plain = ohlol.restore(copy.deepcopy(model))
     results = []
     for module in (model, plain):
@@ -179,7 +165,7 @@ def test_computed_weights(model: Model, x: Tensor, apply: Any) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_restore_of_a_parametrized_layer(model: Model) -> None:
+def test_restore_of_a_parametrized_layer(model: AllKinds) -> None:
     parametrizations.weight_norm(model.layer, "weight_hh_l0")
     with pytest.raises(ValueError, match=r"layer is a ParametrizedLSTM.*remove the parametrizations"):
         ohlol.restore(model)
@@ -212,7 +198,7 @@ class Named(torch.Tensor):
     """A subclass of tensors."""
 
 
-def test_subclasses_of_tensors_use_torch(model: Model, x: Tensor) -> None:
+def test_subclasses_of_tensors_use_torch(model: AllKinds, x: Tensor) -> None:
     named = x.as_subclass(Named)
     assert nn.explain_backend(model.layer, named) == "torch: the input is a Named, not a plain torch.Tensor"
     assert isinstance(model(named), Named)
@@ -227,7 +213,7 @@ def process_group(tmp_path: Path) -> Any:
 
 
 @pytest.mark.usefixtures("process_group")
-def test_data_parallel(model: Model, x: Tensor) -> None:
+def test_data_parallel(model: AllKinds, x: Tensor) -> None:
     expected = copy.deepcopy(model)
     wrapped = torch.nn.parallel.DistributedDataParallel(model)
     for module in (wrapped, expected):
@@ -238,7 +224,7 @@ def test_data_parallel(model: Model, x: Tensor) -> None:
 
 @pytest.mark.usefixtures("process_group")
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_fully_sharded(model: Model, x: Tensor) -> None:
+def test_fully_sharded(model: AllKinds, x: Tensor) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
