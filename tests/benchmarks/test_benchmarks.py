@@ -38,6 +38,14 @@ RUNS: dict[str, list[str]] = {
         r"generate, LSTM 2 x 16: ohlol [\d,]+ characters/s, torch [\d,]+ characters/s, [\d.]+x",
         r"one step, LSTM 16: ohlol [\d.]+ us, torch.nn.LSTMCell [\d.]+ us, [\d.]+x",
     ],
+    "compile_speed.py": [
+        *(rf"{kind}, 4x2x8, first call: wall [\d.]+ s, processor [\d.]+ s and" for kind in ("tagger", "user")),
+        *(
+            rf"{kind}, 4x2x8, {step}: eager [\d.]+ ms, compiled [\d.]+ ms, [\d.]+ times as long \(wall [\d.]+\)"
+            for kind in ("tagger", "user")
+            for step in ("training", "forward")
+        ),
+    ],
     "crf_speed.py": [
         r"4x2x3, training: ohlol \d+ us, equations \d+ us \([\d.]+x\)",
         r"4x2x3, decoding: ohlol \d+ us, equations \d+ us \([\d.]+x\)",

@@ -347,3 +347,12 @@ def test_docstrings() -> None:
     result = doctest.testmod(regularization)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_no_probability_of_zero_is_a_fraction() -> None:
+    """torch's compiler traces a model with a fraction that its graph does not need twice."""
+    layer, plain = nn.Recurrent(torch.nn.GRUCell(3, 4), dropout=0.0, zoneout=0.0), nn.GRU(3, 4, zoneout=0.0)
+    numbers = [layer.dropout, plain.weight_dropout]
+    numbers += [n for m in (layer, plain) for n in (m.regularization.zoneout, m.regularization.recurrent_dropout)]
+    assert [type(number) for number in numbers] == [int] * 6
+    assert "dropout" not in repr(layer) + repr(plain)

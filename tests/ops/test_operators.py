@@ -61,8 +61,9 @@ def test_torch_finds_no_fault(spec: LayerSpec) -> None:
     x, states, weights = case(spec)
     torch.library.opcheck(torch.ops.ohlol.recurrence.default, (x, *states, weights, None, *spec, True))
     detached = [None if s is None else s.detach() for s in states], [w.detach() for w in weights]
-    out, *rest = torch.ops.ohlol.recurrence(x.detach(), *detached[0], detached[1], None, *spec, True)
-    saved = rest[2 if spec.cell == "lstm" else 1 :]
+    inputs = (x.detach(), *detached[0], detached[1], None, *spec, True)
+    torch.library.opcheck(torch.ops.ohlol.recurrence_forward.default, inputs)
+    out, *_, saved = torch.ops.ohlol.recurrence_forward(*inputs)
     needs = [True, True, spec.cell == "lstm", *[True] * len(weights)]
     arguments = (out, None, None, x.detach(), *detached[0], detached[1], None, out, saved, needs, *spec)
     torch.library.opcheck(torch.ops.ohlol.recurrence_backward.default, arguments)
@@ -128,22 +129,27 @@ def test_wrong_tensors_are_refused() -> None:
     x, weights = x.detach(), [w.detach() for w in weights]
     with pytest.raises(ValueError, match="x has 2 features"):
         run_operator(x[..., :2], None, None, weights, spec, save=True)
-    out, _, _, *saved = torch.ops.ohlol.recurrence(x, None, None, weights, None, *spec, True)
+    out, _, _, saved = torch.ops.ohlol.recurrence_forward(x, None, None, weights, None, *spec, True)
     needs = [True, False, False, *[True] * 4]
 
-    def backward(grad: Tensor, out: Tensor, saved: list[Tensor], options: Any = spec) -> Any:
+    def backward(grad: Tensor, out: Tensor, saved: Tensor | None, options: Any = spec) -> Any:
         return torch.ops.ohlol.recurrence_backward(
             grad, None, None, x, None, None, weights, None, out, saved, needs, *options
         )
 
     assert len(backward(out, out, saved)) == 5
+    for a, b in zip(backward(out, out, saved), backward(out, out, None), strict=True):
+        assert torch.equal(a, b)  # the forward pass has run again
+    last = needs.pop()
+    with pytest.raises(ValueError, match="needs has 6 values; expected 7"):
+        backward(out, out, saved)
+    needs.append(last)
     for arguments, message in (
         ((out[1:], out, saved), "a gradient has shape"),
         ((out, out[1:], saved), "out has shape"),
-        ((out, out, saved[:1]), "saved has 1 tensors; expected 2"),
-        ((out, out, [saved[0][1:], saved[1]]), "saved has shape"),
-        ((out, out, [saved[0].float(), saved[1]]), "saved: a tensor has dtype"),
-        ((out, out, [], spec._replace(dropout=0.5)), "cannot be drawn again"),
+        ((out, out, saved[1:]), "saved has shape"),
+        ((out, out, saved.float()), "saved: a tensor has dtype"),
+        ((out, out, None, spec._replace(dropout=0.5)), "cannot be drawn again"),
     ):
         with pytest.raises(ValueError, match=message):
             backward(*arguments)

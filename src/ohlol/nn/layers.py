@@ -18,7 +18,7 @@ from torch.jit import _trace
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
-from ohlol.nn.regularization import Regularization, SequenceDropout, check_probability
+from ohlol.nn.regularization import Regularization, SequenceDropout, as_constant, check_probability
 from ohlol.nn.regularized_layers import drop_recurrent_weights, run_regularized
 from ohlol.nn.shape_errors import add_shape_advice
 from ohlol.nn.tracing import find_tracing, takes_operators
@@ -225,9 +225,8 @@ def _layer_spec(layer: torch.nn.RNNBase) -> LayerSpec:
         2 if layer.bidirectional else 1,
         layer.bias,
         layer.batch_first,
-        layer.dropout
-        if layer.training and layer.dropout > 0
-        else 0.0,  # 0.0 itself: a trace makes a symbol of a number
+        # 0.0 itself, and read only where it is used: a trace makes a symbol of a number.
+        layer.dropout if layer.num_layers > 1 and layer.training and layer.dropout > 0 else 0.0,
     )
 
 
@@ -350,7 +349,7 @@ class Accelerated(_Converted):
     """
 
     regularization = Regularization()
-    weight_dropout = 0.0
+    weight_dropout: float = as_constant(0.0)
     locked_dropout = False
 
     def __init__(
@@ -364,7 +363,8 @@ class Accelerated(_Converted):
     ):
         super().__init__(*args, **options)
         check_probability("weight_dropout", weight_dropout)
-        self.regularization, self.weight_dropout = Regularization(zoneout, recurrent_dropout), weight_dropout
+        self.regularization = Regularization(zoneout, recurrent_dropout)
+        self.weight_dropout = as_constant(weight_dropout)
         self.locked_dropout = locked_dropout
         if self.proj_size and self.regularization != Regularization():
             raise ValueError("zoneout and recurrent_dropout need proj_size=0")

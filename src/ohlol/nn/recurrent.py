@@ -18,7 +18,14 @@ from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.cells.unroll import unroll_packed
 from ohlol.nn.cell_interface import CellInterface, call_with, find_interface
 from ohlol.nn.cell_step import CellView, is_current, read_cell, read_graph, view_cell
-from ohlol.nn.regularization import Regularization, RegularizedCell, SequenceDropout, check_names, check_probability
+from ohlol.nn.regularization import (
+    Regularization,
+    RegularizedCell,
+    SequenceDropout,
+    as_constant,
+    check_names,
+    check_probability,
+)
 from ohlol.nn.tracing import find_tracing, make_node, takes_operators
 from ohlol.ops import selected
 from ohlol.ops.backend import ABSENT
@@ -98,7 +105,7 @@ class Recurrent(torch.nn.Module):
         check_probability("dropout", dropout)
         self.regularization = Regularization(zoneout, recurrent_dropout, weight_dropout)
         self.num_layers, self.bidirectional = num_layers, bidirectional
-        self.dropout, self.locked_dropout, self.batch_first = float(dropout), locked_dropout, batch_first
+        self.dropout, self.locked_dropout, self.batch_first = as_constant(float(dropout)), locked_dropout, batch_first
         self.state_sizes, self.returns_output = state_sizes, returns_output
         self.cells = torch.nn.ModuleList()
         self._interfaces: list[CellInterface] = []
@@ -225,7 +232,7 @@ class Recurrent(torch.nn.Module):
                 outputs.append(out)
                 ends.append(last)
             x = outputs[0] if D == 1 else torch.cat(outputs, -1)
-            if self.dropout and layer < self.num_layers - 1:
+            if layer < self.num_layers - 1 and self.dropout:
                 drop = SequenceDropout(self.dropout, self.locked_dropout).train(self.training)
                 x = drop(x, torch.tensor(batch.rows.sizes()))
         stacked = [

@@ -7,6 +7,7 @@ Shapes: B sequences, S rows of all steps, I input size, W width of a state.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class Regularization:
         for name, value in probabilities.items():
             for p in value if isinstance(value, Sequence) else (value,):
                 check_probability(name, p)
+        for name in ("zoneout", "recurrent_dropout"):
+            object.__setattr__(self, name, as_constant(getattr(self, name)))
 
     def zoneout_of(self, interface: CellInterface) -> tuple[float, ...]:
         """The probability for each state of a cell.
@@ -103,6 +106,15 @@ def sequences_of_rows(batch_sizes: Tensor) -> Tensor:
     """
     first = torch.repeat_interleave(batch_sizes.cumsum(0) - batch_sizes, batch_sizes)
     return torch.arange(len(first)) - first
+
+
+def as_constant(p: Any) -> Any:
+    """A probability of 0 as an integer, anything else as it is.
+
+    torch's compiler makes an input of the graph of a fraction that a module has, and traces the model a second time
+    when the graph does not need it; an integer is a constant of the graph.
+    """
+    return p or 0
 
 
 def check_probability(name: str, p: float) -> None:

@@ -1,7 +1,10 @@
 """The recurrence as operators of torch, for `torch.compile`, `torch.export` and the transforms of `torch.func`.
 
-A registered operator is one node of a graph: the shapes of its results are known without running it, it has a gradient
-of its own, and `vmap` has a rule for it. A call costs more than one of `recurrence.run_checked`, which runs otherwise.
+A registered operator is one node of a graph: the shapes of its results are known without running it, and `vmap` has a
+rule for it. `recurrence` has a gradient: where autograd sees it, it is `recurrence_forward` in the forward pass and
+`recurrence_backward` in the backward pass, which have none. A compiled graph calls these two, and a call of them takes
+no Python but that of the function that runs the kernels. They are declared with `torch.library.Library`: what
+`torch.library.custom_op` adds around a function takes longer than the kernels do for a small layer.
 
 Shapes: T time steps, B batch, S rows (T*B, or the sum of the lengths), I input size, H hidden size, G gates,
 D directions, L layers, N entries of a `vmap`.
@@ -9,14 +12,14 @@ D directions, L layers, N entries of a `vmap`.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ohlol.cells import CELLS
-from ohlol.ops.backend import kernel_cell
-from ohlol.ops.recurrence import forward_stack, stack_gradients
+from ohlol.ops.recurrence import forward_stack, saved_blocks, saved_masks, stack_gradients
 from ohlol.ops.torch_path import LayerSpec, replay_gradients, rows_of
 from ohlol.ops.validation import check_call, find_unreadable, materialize
 
@@ -48,23 +51,36 @@ def run_operator(
     time_first = spec.batch_first and spec.dropout > 0  # torch draws its masks with time first
     if time_first:
         x, spec = x.transpose(0, 1), spec._replace(batch_first=False)
-    results = torch.ops.ohlol.recurrence(x, h_0, c_0, list(weights), batch_sizes, *spec, save or spec.dropout > 0)
-    out, *final = results[: 1 + len(CELLS[spec.cell].states)]
+    out, *final = torch.ops.ohlol.recurrence(x, h_0, c_0, list(weights), batch_sizes, *spec, save or spec.dropout > 0)
     return (out.transpose(0, 1) if time_first else out, *final)
 
 
-def _kept(spec: LayerSpec) -> list[int]:
-    """Of each tensor that a forward pass may keep, the numbers for each row as multiples of H, or 0 if it does not."""
-    _, _, G, has_cell_state, has_reset = kernel_cell(spec.cell)
-    layer = spec.directions * [G if G > 1 else 0, int(has_cell_state), int(has_reset)]
-    below = [spec.directions, spec.directions if spec.dropout > 0 else 0]
-    return (spec.num_layers - 1) * [*layer, *below] + [*layer, 0, 0]
+LIBRARY = torch.library.Library("ohlol", "FRAGMENT")
+"""The operators of the package; an operator is registered as long as this object exists."""
+
+_INPUTS = "Tensor x, Tensor? h_0, Tensor? c_0, Tensor[] weights, Tensor? batch_sizes"
+_OPTIONS = "str cell, int num_layers, int directions, bool bias, bool batch_first, float dropout"
 
 
-@torch.library.custom_op(
-    "ohlol::recurrence", mutates_args=(), device_types="cpu", tags=(torch.Tag.nondeterministic_seeded,)
-)
-def recurrence_operator(
+def define(schema: str, run: Callable[..., list[Tensor]], fake: Callable[..., list[Tensor]], *tags: torch.Tag) -> str:
+    """Declare an operator that runs on the CPU, and return its name.
+
+    Args:
+        schema: its arguments and results.
+        run: the function that runs it.
+        fake: the same for tensors without numbers.
+        tags: what else torch should know of it.
+    """
+    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag, *tags))
+    name = schema.partition("(")[0]
+    LIBRARY.impl(name, run, "CPU")
+    torch.library.register_fake(f"ohlol::{name}", fake, lib=LIBRARY)
+    # The kernels compute in float32.
+    torch.library.register_autocast(f"ohlol::{name}", "cpu", torch.float32, lib=LIBRARY)
+    return f"ohlol::{name}"
+
+
+def forward_operator(
     x: Tensor,
     h_0: Tensor | None,
     c_0: Tensor | None,
@@ -78,30 +94,29 @@ def recurrence_operator(
     dropout: float,
     save: bool,
 ) -> list[Tensor]:
-    """The output and the final states of a stack and, with `save`, what the backward pass reads.
+    """The output and the final states of a stack and, with `save`, what the backward pass reads, a vector.
 
-    The arguments from `cell` on are the fields of `LayerSpec`; the others are those of `run_operator`. The tag is for
-    dropout, which draws from torch's generator.
+    The arguments from `cell` on are the fields of `LayerSpec`; the others are those of `run_operator`.
 
     Raises:
         ValueError: the shapes, dtypes or batch sizes do not fit.
     """
     spec = LayerSpec(cell, num_layers, directions, bias, batch_first, dropout)
     check_call(spec, x, h_0, c_0, weights, batch_sizes)
-    saved: list[Tensor | None] | None = [] if save else None
-    h, c = (None if s is None else materialize(s) for s in (h_0, c_0))
-    out, h_n, c_n = forward_stack(spec, rows_of(spec, x, batch_sizes), x, h, c, weights, saved)
+    out, h_n, c_n, saved = forward_stack(spec, rows_of(spec, x, batch_sizes), x, h_0, c_0, weights, save)
     out = out.view(*x.shape[:-1], out.size(1))
-    return [t for t in (out, h_n, c_n, *(saved or ())) if t is not None]
+    results = [out, h_n] if c_n is None else [out, h_n, c_n]
+    if save:
+        results.append(out.new_empty(0) if saved is None else saved)
+    return results
 
 
-@recurrence_operator.register_fake
-def _(
+def _fake_forward(
     x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: list[Tensor], batch_sizes: Tensor | None, *options: Any
 ) -> list[Tensor]:
     *fields, save = options
     spec = LayerSpec(*fields)
-    H, rows = weights[1].size(1), math.prod(x.shape[:-1])
+    H = weights[1].size(1)
     if batch_sizes is None:
         B = x.size(0 if spec.batch_first else 1)
     else:
@@ -109,10 +124,15 @@ def _(
         B = torch.library.get_ctx().new_dynamic_size() if h_0 is None else h_0.size(1)
     results = [x.new_empty(*x.shape[:-1], spec.directions * H)]
     results += [x.new_empty(spec.num_layers * spec.directions, B, H) for _ in range(len(CELLS[spec.cell].states))]
-    return results + [x.new_empty(rows, width * H) for width in _kept(spec) if width] if save else results
+    return [*results, x.new_empty(saved_blocks(spec)[1] * H * math.prod(x.shape[:-1]))] if save else results
 
 
-@torch.library.custom_op("ohlol::recurrence_backward", mutates_args=(), device_types="cpu")
+_SEEDED = torch.Tag.nondeterministic_seeded  # dropout draws from torch's generator
+_FORWARD = define(
+    f"recurrence_forward({_INPUTS}, {_OPTIONS}, bool save) -> Tensor[]", forward_operator, _fake_forward, _SEEDED
+)
+
+
 def backward_operator(
     grad_out: Tensor | None,
     grad_h_n: Tensor | None,
@@ -123,7 +143,7 @@ def backward_operator(
     weights: list[Tensor],
     batch_sizes: Tensor | None,
     out: Tensor,
-    saved: list[Tensor],
+    saved: Tensor | None,
     needs: list[bool],
     cell: str,
     num_layers: int,
@@ -144,7 +164,7 @@ def backward_operator(
         weights: those of all layers.
         batch_sizes: (T,) of packed rows.
         out: the output.
-        saved: what the forward pass kept; empty if it did not.
+        saved: what the forward pass kept; None if it did not.
         needs: for x, h_0, c_0 and each weight.
         cell: the fields of `LayerSpec` from here on.
         num_layers: L.
@@ -159,31 +179,27 @@ def backward_operator(
     spec = LayerSpec(cell, num_layers, directions, bias, batch_first, dropout)
     check_call(spec, x, h_0, c_0, weights, batch_sizes)
     rows, H = rows_of(spec, x, batch_sizes), weights[1].size(1)
-    h, c = (None if s is None else materialize(s) for s in (h_0, c_0))
-    widths, state = _kept(spec), (num_layers * directions, rows.B, H)
-    kept: list[Tensor | None] = []
-    if saved:
-        _check("out", out, (*x.shape[:-1], directions * H), x.dtype)
-        if len(saved) != len(widths) - widths.count(0):
-            raise ValueError(f"saved has {len(saved)} tensors; expected {len(widths) - widths.count(0)}")
-        rest = iter(saved)
-        for width in widths:
-            kept.append(_check("saved", next(rest), (rows.S, width * H), x.dtype) if width else None)
-    else:
+    leaves = (x, h_0, c_0, *weights)
+    if len(needs) != len(leaves):
+        raise ValueError(f"needs has {len(needs)} values; expected {len(leaves)}")
+    if saved is None:
         if dropout:
-            raise ValueError("saved is empty: the masks of dropout cannot be drawn again")
-        out, _, _ = forward_stack(spec, rows, x, h, c, weights, kept)
-    kept[-2] = materialize(out).view(rows.S, -1)
+            raise ValueError("there is no `saved`: the masks of dropout cannot be drawn again")
+        out, _, _, saved = forward_stack(spec, rows, x, h_0, c_0, weights, True)
+    else:
+        out = _check("out", out, (*x.shape[:-1], directions * H), x.dtype)
+        length = saved_blocks(spec)[1] * rows.S * H
+        saved = _check("saved", saved, (length,), x.dtype) if length else None
+    state = num_layers * directions, rows.B, H
     shapes = ((*x.shape[:-1], directions * H), state, state)
     grads = [
         None if g is None else _check("a gradient", g, shape, x.dtype)
         for g, shape in zip((grad_out, grad_h_n, grad_c_n), shapes, strict=True)
     ]
-    leaves = (x, h_0, c_0, *weights)
     if all(g is None for g in grads) or not any(needs):
         results: list[Tensor | None] = [None] * len(leaves)
     else:
-        results = stack_gradients(spec, rows, x, h, c, weights, kept, needs, *grads)
+        results = stack_gradients(spec, rows, x, h_0, c_0, weights, out, saved, needs, *grads)
     return [
         torch.zeros_like(leaf) if grad is None else grad
         for leaf, grad, need in zip(leaves, results, needs, strict=True)
@@ -200,8 +216,7 @@ def _check(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype
     return materialize(tensor)
 
 
-@backward_operator.register_fake
-def _(
+def _fake_backward(
     grad_out: Any, grad_h_n: Any, grad_c_n: Any, x: Tensor, h_0: Tensor | None, c_0: Tensor | None,
     weights: list[Tensor], batch_sizes: Any, out: Any, saved: Any, needs: list[bool], *options: Any,
 ) -> list[Tensor]:  # fmt: skip
@@ -209,54 +224,80 @@ def _(
     return [leaf.new_empty(leaf.shape) for leaf, need in zip(leaves, needs, strict=True) if need and leaf is not None]
 
 
+_BACKWARD = define(
+    "recurrence_backward(Tensor? grad_out, Tensor? grad_h_n, Tensor? grad_c_n, "
+    f"{_INPUTS}, Tensor out, Tensor? saved, bool[] needs, {_OPTIONS}) -> Tensor[]",
+    backward_operator,
+    _fake_backward,
+)
+
+
 # Gradients
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    x, h_0, c_0, weights, batch_sizes, *options, _ = inputs
-    ctx.spec = LayerSpec(*options)
-    states = len(CELLS[ctx.spec.cell].states)
-    ctx.count, ctx.states, ctx.outputs = len(weights), states, len(output)
-    ctx.save_for_backward(x, h_0, c_0, batch_sizes, *weights, output[0], *output[1 + states :])
-    ctx.set_materialize_grads(False)
+def run_without_gradient(*args: Any) -> list[Tensor]:
+    """The output and the final states."""
+    *arguments, _ = args
+    return torch.ops.ohlol.recurrence_forward(*arguments, False)
 
 
-def _masks(spec: LayerSpec, saved: Sequence[Tensor]) -> list[Tensor | None]:
-    """The masks of dropout (S, D*H) of each layer among what a forward pass kept."""
-    if not saved:
-        return []
-    rest = iter(saved)
-    kept = [next(rest) if width else None for width in _kept(spec)]
-    return kept[3 * spec.directions + 1 :: 3 * spec.directions + 2]
+_RECURRENCE = define(
+    f"recurrence({_INPUTS}, {_OPTIONS}, bool save) -> Tensor[]",
+    run_without_gradient,
+    lambda *args: _fake_forward(*args[:-1], False),
+    _SEEDED,
+)
 
 
-def _differentiate(ctx: Any, grads: Sequence[Tensor | None]) -> Any:
-    x, h_0, c_0, batch_sizes, *rest = ctx.saved_tensors
-    weights, out, saved = rest[: ctx.count], rest[ctx.count], rest[ctx.count + 1 :]
-    needs = [*ctx.needs_input_grad[:3], *ctx.needs_input_grad[3]]
-    grad_out, grad_h_n, grad_c_n = (*grads[: 1 + ctx.states], None)[:3]
-    grad_outputs = (grad_out, grad_h_n, grad_c_n)
-    if torch.is_grad_enabled():  # the gradients are differentiated again
-        masks = _masks(ctx.spec, saved)
-        found = replay_gradients(ctx.spec, batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs)
-    else:
-        results = iter(
-            torch.ops.ohlol.recurrence_backward(
-                *grad_outputs, x, h_0, c_0, weights, batch_sizes, out, saved, needs, *ctx.spec
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        spec: LayerSpec,
+        save: bool,
+        batch_sizes: Tensor | None,
+        x: Tensor,
+        h_0: Tensor | None,
+        c_0: Tensor | None,
+        *weights: Tensor,
+    ) -> Any:
+        results = torch.ops.ohlol.recurrence_forward(x, h_0, c_0, weights, batch_sizes, *spec, save)
+        *results, saved = results if save else (*results, None)
+        ctx.spec = spec
+        ctx.save_for_backward(x, h_0, c_0, batch_sizes, results[0], saved, *weights)
+        ctx.set_materialize_grads(False)
+        return tuple(results)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        x, h_0, c_0, batch_sizes, out, saved, *weights = ctx.saved_tensors
+        spec, needs = ctx.spec, list(ctx.needs_input_grad[3:])
+        grad_outputs = (*grads, None)[:3]
+        if torch.is_grad_enabled():  # the gradients are differentiated again
+            masks = saved_masks(spec, saved, math.prod(x.shape[:-1]), weights[1].size(1))
+            found = replay_gradients(spec, batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs)
+        else:
+            results = iter(
+                torch.ops.ohlol.recurrence_backward(
+                    *grad_outputs, x, h_0, c_0, weights, batch_sizes, out, saved, needs, *spec
+                )
             )
-        )
-        found = [next(results) if need else None for need in needs]
-    d_x, d_h_0, d_c_0, *d_weights = found
-    return (d_x, d_h_0, d_c_0, d_weights, *[None] * (len(ctx.spec) + 2))
+            found = [next(results) if need else None for need in needs]
+        return (None, None, None, *found)
 
 
-recurrence_operator.register_autograd(_differentiate, setup_context=_keep)
+def _differentiable(
+    x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: list[Tensor], batch_sizes: Tensor | None, *options: Any
+) -> list[Tensor]:
+    *fields, save = options
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, h_0, c_0, *weights)):
+        return list(_Recurrence.apply(LayerSpec(*fields), save, batch_sizes, x, h_0, c_0, *weights))  # type: ignore[arg-type]
+    return run_without_gradient(x, h_0, c_0, weights, batch_sizes, *options)
 
 
-# Autocast: the kernels compute in float32.
-
-for _operator in (recurrence_operator, backward_operator):
-    _operator.register_autocast("cpu", torch.float32)
+LIBRARY.impl("recurrence", _differentiable, "Autograd")
+for _name in ("recurrence_forward", "recurrence_backward"):
+    LIBRARY.impl(_name, torch.library.fallthrough_kernel, "Autograd")
 
 
 # Batches of calls
@@ -272,7 +313,7 @@ def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
     if spec.dropout:
         raise RuntimeError("vmap of the recurrence with dropout between layers: call eval(), or vmap the torch layer")
     if batch_sizes is not None or any(dim is not None for dim in in_dims[3]):
-        return call_for_each(recurrence_operator, info, in_dims, args)
+        return call_for_each(torch.ops.ohlol.recurrence, info, in_dims, args)
     N, at = info.batch_size, 0 if spec.batch_first else 1
 
     def fold(tensor: Tensor | None, dim: int | None, at: int) -> Tensor | None:
@@ -301,5 +342,8 @@ def call_for_each(
     return [torch.stack(results) for results in zip(*calls, strict=True)], [0] * len(calls[0])
 
 
-recurrence_operator.register_vmap(_vmap)
-backward_operator.register_vmap(lambda info, in_dims, *args: call_for_each(backward_operator, info, in_dims, args))
+torch.library.register_vmap(_RECURRENCE, _vmap, lib=LIBRARY)
+for _name in (_FORWARD, _BACKWARD):
+    torch.library.register_vmap(
+        _name, partial(call_for_each, getattr(torch.ops.ohlol, _name.partition("::")[2])), lib=LIBRARY
+    )

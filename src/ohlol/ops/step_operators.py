@@ -4,14 +4,14 @@ Shapes: T steps, B sequences, S rows of all steps, W width, N entries of a `vmap
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ohlol.cells.step_text import read_step, write_step
-from ohlol.ops.operators import call_for_each
+from ohlol.ops.operators import LIBRARY, call_for_each, define
 from ohlol.ops.step_recurrence import (
     CompiledStep,
     PackedRows,
@@ -65,7 +65,7 @@ def run_step_operator(
     results = torch.ops.ohlol.step_recurrence(
         tensors, rows.batch_sizes, write_step(graph), rows.T, rows.B, rows.S, rows.reverse, ahead,
         needs if any(needs) else [],
-    )[:-1]  # fmt: skip
+    )  # fmt: skip
     if graph.out:
         return results[0], tuple(results[1:])
     return values[graph.out_value], tuple(results)
@@ -97,8 +97,10 @@ def _read(
     return step, PackedRows(T, B, S, batch_sizes, reverse)
 
 
-@torch.library.custom_op("ohlol::step_recurrence", mutates_args=(), device_types="cpu")
-def step_operator(
+_OPTIONS = "Tensor? batch_sizes, str step, SymInt T, SymInt B, SymInt S, bool reverse, bool ahead, bool[] needs"
+
+
+def forward_operator(
     tensors: list[Tensor],
     batch_sizes: Tensor | None,
     step: str,
@@ -109,7 +111,7 @@ def step_operator(
     ahead: bool,
     needs: list[bool],
 ) -> list[Tensor]:
-    """The output, if the step computes it, the final states, and what the backward pass reads.
+    """The output, if the step computes it, the final states and, if some leaf is needed, what the backward pass reads.
 
     Args:
         tensors: the leaves of the step: inputs, vectors, matrices and states.
@@ -127,25 +129,26 @@ def step_operator(
     """
     compiled, rows = _read(step, tensors, batch_sizes, T, B, S, reverse)
     results, kept = forward_step(compiled, rows, False, tuple(needs) if needs else None, tensors, ahead)
-    return [*results, kept]
+    return [*results, kept] if needs else [*results]
 
 
-@step_operator.register_fake
-def _(
+def _fake_forward(
     tensors: list[Tensor], batch_sizes: Any, step: str, T: int, B: int, S: int, reverse: bool, ahead: bool, needs: Any
 ) -> list[Tensor]:
     like = tensors[0]
     compiled = _compiled(step, like.dtype)
     out = [like.new_empty(S, compiled.out_width)] if compiled.out_width else []
-    kept = compiled.programs(tuple(needs) if needs else None, ahead).kept_size
-    return [*out, *(like.new_empty(B, width) for width in compiled.graph.state_widths), like.new_empty(S * kept)]
+    results = [*out, *(like.new_empty(B, width) for width in compiled.graph.state_widths)]
+    return [*results, like.new_empty(S * compiled.programs(tuple(needs), ahead).kept_size)] if needs else results
 
 
-@torch.library.custom_op("ohlol::step_recurrence_backward", mutates_args=(), device_types="cpu")
-def step_backward_operator(
+_FORWARD = define(f"step_recurrence_forward(Tensor[] tensors, {_OPTIONS}) -> Tensor[]", forward_operator, _fake_forward)
+
+
+def backward_operator(
     grads: list[Tensor | None],
     tensors: list[Tensor],
-    kept: Tensor,
+    kept: Tensor | None,
     batch_sizes: Tensor | None,
     step: str,
     T: int,
@@ -160,7 +163,7 @@ def step_backward_operator(
     Args:
         grads: of the output, if the step computes it, and of the final states.
         tensors: as the forward pass had them, and the arguments that follow.
-        kept: what it kept; if it kept nothing, the forward pass runs again.
+        kept: what it kept; if None, the forward pass runs again.
         batch_sizes: (T,) of packed rows.
         step: the text of the step.
         T: the number of steps.
@@ -176,7 +179,7 @@ def step_backward_operator(
     compiled, rows = _read(step, tensors, batch_sizes, T, B, S, reverse)
     wanted, dtype = tuple(needs), tensors[0].dtype
     size = S * compiled.programs(wanted, ahead).kept_size
-    if kept.numel() != size or kept.dtype is not dtype or not kept.is_cpu:
+    if kept is None or kept.shape != (size,) or find_unreadable(kept, dtype):
         _, kept = forward_step(compiled, rows, False, wanted, tensors, ahead)
     widths = compiled.graph.state_widths
     shapes = ([(S, compiled.out_width)] if compiled.out_width else []) + [(B, width) for width in widths]
@@ -200,37 +203,73 @@ def step_backward_operator(
     ]
 
 
-@step_backward_operator.register_fake
-def _(grads: Any, tensors: list[Tensor], kept: Any, *options: Any) -> list[Tensor]:
+def _fake_backward(grads: Any, tensors: list[Tensor], kept: Any, *options: Any) -> list[Tensor]:
     return [leaf.new_empty(leaf.shape) for leaf, need in zip(tensors, options[-1], strict=True) if need]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    tensors, batch_sizes, *options, needs = inputs
-    ctx.options, ctx.no_needs = options, None if needs else []  # torch takes an empty list for one of tensors
-    ctx.save_for_backward(batch_sizes, *tensors, output[-1])
-    ctx.set_materialize_grads(False)
+_BACKWARD = define(
+    f"step_recurrence_backward(Tensor?[] grads, Tensor[] tensors, Tensor? kept, {_OPTIONS}) -> Tensor[]",
+    backward_operator,
+    _fake_backward,
+)
 
 
-def _differentiate(ctx: Any, grads: Sequence[Tensor | None]) -> Any:
-    batch_sizes, *tensors, kept = ctx.saved_tensors
-    needs, grads = ctx.needs_input_grad[0], grads[:-1]
-    if torch.is_grad_enabled():  # the gradients are differentiated again
-        text, T, B, S, reverse, _ = ctx.options
-        rows = PackedRows(T, B, S, batch_sizes, reverse)
-        results = replay_step(_compiled(text, kept.dtype), rows, tensors, needs, grads)
-    else:
-        found = iter(
-            torch.ops.ohlol.step_recurrence_backward(grads, tensors, kept, batch_sizes, *ctx.options, list(needs))
-        )
-        results = [next(found) if need else None for need in needs]
-    return (results, *[None] * (len(ctx.options) + 1), ctx.no_needs)
+# Gradients
 
 
-step_operator.register_autograd(_differentiate, setup_context=_keep)
+def _run_without_gradient(*args: Any) -> list[Tensor]:
+    *arguments, _ = args
+    return torch.ops.ohlol.step_recurrence_forward(*arguments, [])
 
-for _operator in (step_operator, step_backward_operator):
-    _operator.register_autocast("cpu", torch.float32)
+
+_RECURRENCE = define(
+    f"step_recurrence(Tensor[] tensors, {_OPTIONS}) -> Tensor[]",
+    _run_without_gradient,
+    lambda *args: _fake_forward(*args[:-1], needs=[]),
+)
+
+
+class _StepRecurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, options: tuple[Any, ...], needs: list[bool], batch_sizes: Tensor | None, *tensors: Tensor
+    ) -> Any:
+        results = torch.ops.ohlol.step_recurrence_forward(tensors, batch_sizes, *options, needs)
+        *results, kept = results if needs else (*results, None)
+        ctx.options = options
+        ctx.save_for_backward(batch_sizes, kept, *tensors)
+        ctx.set_materialize_grads(False)
+        return tuple(results)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        batch_sizes, kept, *tensors = ctx.saved_tensors
+        needs = ctx.needs_input_grad[3:]
+        if torch.is_grad_enabled():  # the gradients are differentiated again
+            text, T, B, S, reverse, _ = ctx.options
+            rows = PackedRows(T, B, S, batch_sizes, reverse)
+            results = replay_step(_compiled(text, tensors[0].dtype), rows, tensors, needs, grads)
+        else:
+            found = iter(
+                torch.ops.ohlol.step_recurrence_backward(grads, tensors, kept, batch_sizes, *ctx.options, list(needs))
+            )
+            results = [next(found) if need else None for need in needs]
+        return (None, None, None, *results)
+
+
+def _differentiable(tensors: list[Tensor], batch_sizes: Tensor | None, *options: Any) -> list[Tensor]:
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        *fields, needs = options
+        return list(_StepRecurrence.apply(tuple(fields), needs, batch_sizes, *tensors))  # type: ignore[arg-type]
+    return _run_without_gradient(tensors, batch_sizes, *options)
+
+
+LIBRARY.impl("step_recurrence", _differentiable, "Autograd")
+for _name in ("step_recurrence_forward", "step_recurrence_backward"):
+    LIBRARY.impl(_name, torch.library.fallthrough_kernel, "Autograd")
+
+
+# Batches of calls
 
 
 def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
@@ -240,7 +279,7 @@ def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
     graph = _compiled(step, tensors[0].dtype).graph
     first, last = len(graph.inputs), len(tensors) - len(graph.state_widths)
     if batch_sizes is not None or any(dim is not None for dim in dims[first:last]):
-        return call_for_each(step_operator, info, in_dims, args)
+        return call_for_each(torch.ops.ohlol.step_recurrence, info, in_dims, args)
 
     def fold(tensor: Tensor, dim: int | None, steps: int) -> Tensor:
         tensor = tensor.unsqueeze(0).expand(N, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
@@ -250,7 +289,7 @@ def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
         fold(tensor, dim, T if k < first else 1) if k < first or k >= last else tensor
         for k, (tensor, dim) in enumerate(zip(tensors, dims, strict=True))
     ]
-    *results, kept = torch.ops.ohlol.step_recurrence(folded, None, step, T, N * B, N * S, *options, [])
+    results = torch.ops.ohlol.step_recurrence(folded, None, step, T, N * B, N * S, *options, [])
     steps = [1] * len(graph.state_widths)
     if len(results) > len(steps):
         steps.insert(0, T)
@@ -258,10 +297,11 @@ def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
         result.unflatten(0, (count, N, B)).transpose(0, 1).flatten(1, 2)
         for result, count in zip(results, steps, strict=True)
     ]
-    return [*unfolded, kept], [*[0] * len(unfolded), None]
+    return unfolded, [0] * len(unfolded)
 
 
-step_operator.register_vmap(_vmap)
-step_backward_operator.register_vmap(
-    lambda info, in_dims, *args: call_for_each(step_backward_operator, info, in_dims, args)
-)
+torch.library.register_vmap(_RECURRENCE, _vmap, lib=LIBRARY)
+for _name in (_FORWARD, _BACKWARD):
+    torch.library.register_vmap(
+        _name, partial(call_for_each, getattr(torch.ops.ohlol, _name.partition("::")[2])), lib=LIBRARY
+    )

@@ -167,15 +167,24 @@ def check_weights(spec: LayerSpec, weights: Sequence[Tensor], table: bool) -> No
     if dtype not in DTYPES:
         raise ValueError(f"the weights have dtype {dtype}; the kernels support float32 and float64")
     for weight in weights:
-        if reason := find_unreadable(weight, dtype):
-            raise ValueError(f"weights: {reason}")
+        # The conditions of find_unreadable: a call would take as long as they do.
+        if (
+            type(weight) not in TENSOR_TYPES
+            or not weight.is_cpu
+            or weight.dtype is not dtype
+            or weight.layout is not torch.strided
+        ):
+            raise ValueError(f"weights: {find_unreadable(weight, dtype)}")
     if weights[0].dim() != 2 or weights[1].dim() != 2 or not weights[1].numel():
         raise ValueError(f"weights: W_ih has shape {tuple(weights[0].shape)}, W_hh {tuple(weights[1].shape)}")
     I, H = weights[0].size(1), weights[1].size(1)
-    shapes = list(weight_shapes(spec.cell, I, H, spec.num_layers, spec.directions, spec.bias))
+    shapes = weight_shapes(spec.cell, I, H, spec.num_layers, spec.directions, spec.bias)
     if table:
+        shapes = shapes.copy()
         for d in range(spec.directions):
             shapes[d * per] = (weights[d * per].size(0), shapes[1][0])
+    if [weight.shape for weight in weights] == shapes:
+        return
     for weight, shape in zip(weights, shapes, strict=True):
         if weight.shape != shape:
             raise ValueError(f"a weight has shape {tuple(weight.shape)}; expected {shape}")
