@@ -102,7 +102,7 @@ def count_quantiles(levels: Tensor, mean: Tensor, dispersion: Tensor) -> Tensor:
     variance and skewness, rounded.
 
     >>> count_quantiles(torch.tensor([0.1, 0.5, 0.9]), torch.tensor(2.0), torch.tensor(0.5)).tolist()
-    [0.0, 2.0, 5.0]
+    [0.0, 1.0, 5.0]
     """
     levels, mean, dispersion = torch.broadcast_tensors(levels.double(), mean.double(), dispersion.double())
     probability, ratio = _probability_of_zero(mean, dispersion)
