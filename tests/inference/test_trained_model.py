@@ -20,6 +20,7 @@ from ohlol.config import TrainSettings
 from ohlol.data.batches import gather
 from ohlol.data.sequences import read
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.interop.onnx_export import build_graph
 from ohlol.models.inputs import PackedInputs
 from ohlol.ops import available
 from ohlol.utils.errors import InputError
@@ -209,3 +210,7 @@ def test_what_a_reduced_precision_cannot_do_is_refused(sentences: TrainedModel, 
             InputError, match="`precision` int8 needs the compiled kernels, the CPU and a cell of torch"
         ):
             other.network.quantize("int8")
+    with pytest.raises(
+        InputError, match="a graph holds float32 weights, and this model was loaded with `precision` int8"
+    ):
+        build_graph(model)

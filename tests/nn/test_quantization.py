@@ -133,6 +133,8 @@ def test_calls_that_the_kernels_cannot_run_are_refused() -> None:
         layer(torch.randn(7, 2, 4))
     with pytest.raises(RuntimeError, match="hidden"):
         layer(x, (torch.zeros(1, 3, 5), torch.zeros(1, 3, 5)))
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(RuntimeError, match="and here autocast"):
+        layer(x)
     assert layer(torch.randn(7, 0, 3))[0].shape == (7, 0, 5)
     assert nn.explain_backend(layer, x.double()).startswith("error: ")
 

@@ -45,7 +45,7 @@ class ReducedWeights:
     def is_current(self, weights: Sequence[Tensor], precision: str) -> bool:
         """Whether these weights are the packed ones, unchanged since, and the kernels of the same instruction set.
 
-        Torch counts the changes of a tensor, but not those through `Tensor.data`.
+        Torch counts the changes of a tensor, but not those through `Tensor.data`, nor of one of `torch.inference_mode`.
         """
         return (
             precision == self.precision
