@@ -5,6 +5,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,7 +158,8 @@ def test_a_series_of_one_column_may_be_an_array_of_one_axis(tmp_path: Path) -> N
 def sentences(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     """A model of task next with two layers."""
     folder: Path = tmp_path_factory.mktemp("sentences")
-    return ohlol.fit(text_file(folder / "text.txt"), out=folder / "run", bptt=10, **{**TINY, "num_layers": 2})
+    settings: dict[str, Any] = {**TINY, "num_layers": 2}
+    return ohlol.fit(text_file(folder / "text.txt"), out=folder / "run", bptt=10, **settings)
 
 
 @needs_kernels

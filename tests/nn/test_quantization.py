@@ -66,7 +66,8 @@ def test_layers_inside_a_model_are_quantized_and_others_left_alone() -> None:
 
 
 def test_weights_that_change_are_packed_again() -> None:
-    layer, x = nn.quantize(nn.GRU(3, 5)), torch.randn(7, 2, 3)
+    layer: Any = nn.quantize(nn.GRU(3, 5))
+    x = torch.randn(7, 2, 3)
 
     def expected() -> torch.Tensor:
         weights = [p.detach() for p in layer.parameters()]
