@@ -8,7 +8,7 @@ Shapes: S rows (T*B, or the sum of the lengths), G gates, D directions, L layers
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,17 @@ from ohlol.ops.backend import empty, kernel_cell, run_backward, run_forward
 from ohlol.ops.gather import scatter_rows
 from ohlol.ops.torch_path import LayerSpec, Rows, replay_gradients, rows_of
 from ohlol.ops.validation import are_readable, are_unchanged, check_call, materialize
+
+
+class PackedWeights(Protocol):
+    """The weights of a stack in the format of a kernel, as `ohlol.ops.reduced` packs them."""
+
+    kernel: int
+    """The number of the kernel."""
+
+    def address(self, k: int) -> int:
+        """Where those of the k-th layer and direction lie."""
+        ...
 
 
 def _all_materialized(*tensors: Tensor | None) -> bool:
@@ -100,6 +111,17 @@ def _block(saved: Tensor, offset: int, S: int, H: int, width: int) -> Tensor:
     return saved.narrow(0, offset * S * H, S * width * H).view(S, width * H)
 
 
+def weights_of(
+    spec: LayerSpec, weights: Sequence[Tensor], k: int
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """W_ih, W_hh, b_ih and b_hh of the k-th layer and direction, in contiguous memory."""
+    if spec.bias:
+        W_ih, W_hh, b_ih, b_hh = weights[4 * k : 4 * k + 4]
+        return materialize(W_ih), materialize(W_hh), materialize(b_ih), materialize(b_hh)
+    W_ih, W_hh = weights[2 * k : 2 * k + 2]
+    return materialize(W_ih), materialize(W_hh), None, None
+
+
 def forward_stack(
     spec: LayerSpec,
     rows: Rows,
@@ -108,11 +130,15 @@ def forward_stack(
     c_0: Tensor | None,
     weights: Sequence[Tensor],
     save: bool,
+    packed: PackedWeights | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Run the stack: (S, D*H), (L*D, B, H), a cell state (L*D, B, H), and with `save` what the backward pass reads."""
+    """Run the stack: (S, D*H), (L*D, B, H), a cell state (L*D, B, H), and with `save` what the backward pass reads.
+
+    `packed` has the weights in the format of its kernel.
+    """
     like, W_hh = weights[0], weights[1]
     float32, float64, G, has_cell_state, has_reset = kernel_cell(spec.cell)
-    kernel = float64 if like.dtype is torch.float64 else float32
+    kernel = packed.kernel if packed else float64 if like.dtype is torch.float64 else float32
     D, H, S, L, per = spec.directions, W_hh.size(1), rows.S, spec.num_layers, 4 if spec.bias else 2
     size = like.element_size()
     block, state_size = S * H * size, rows.B * H * size
@@ -165,6 +191,7 @@ def forward_stack(
                     at_saved + hidden_n[d] * block if at_saved and has_reset else 0,
                 ),
                 final_states=(at_h_n + k * state_size, at_c_n and at_c_n + k * state_size),
+                packed_weights=packed.address(k) if packed else 0,
             )
         if is_top:
             break
