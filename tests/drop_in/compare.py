@@ -2,7 +2,8 @@
 
 `python compare.py [SUITE ...]` fetches each suite of `suites.toml`, installs what its tests need in an environment of
 its own, which sees the packages of the environment that runs this script, and runs it twice with the plugin `drop_in`.
-The exit status is 1 if a result differs that `suites.toml` does not expect, or an expected difference is gone.
+The exit status is 1 if a result differs that `suites.toml` does not expect, an expected difference is gone, or a suite
+was not run, which one line says with its reason.
 """
 
 import argparse
@@ -271,7 +272,7 @@ def main(arguments: list[str] | None = None, path: Path = HERE / "suites.toml") 
     rows: list[str] = []
     notes: list[str] = []
     failed = False
-    for name in options.suites or [s for s in suites if suites[s].origin != "checkout" or options.checkouts]:
+    for name in options.suites or suites:
         suite = suites[name]
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
@@ -293,6 +294,7 @@ def main(arguments: list[str] | None = None, path: Path = HERE / "suites.toml") 
         failed |= bool(problems)
     print("| suite | with torch's classes | with ohlol's | calls in the kernels | differences |\n|---|---|---|---|---|")
     print("\n".join([*rows, "", *notes]))
+    print(f"{len(rows)} of {len(options.suites or suites)} suites were run")
     return int(failed)
 
 

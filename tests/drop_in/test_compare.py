@@ -142,5 +142,8 @@ def test_expected_differences_do_not_fail(
 
 def test_a_checkout_that_is_absent_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "suites.toml").write_text(SUITE)
-    assert compare.main(["small", "--cache", str(tmp_path)], tmp_path / "suites.toml") == 1
-    assert "small: not run: needs a checkout of project below --checkouts" in capsys.readouterr().out
+    for names in (["small"], []):
+        assert compare.main([*names, "--cache", str(tmp_path)], tmp_path / "suites.toml") == 1
+        out = capsys.readouterr().out
+        assert "small: not run: needs a checkout of project below --checkouts" in out
+        assert out.endswith("0 of 1 suites were run\n")
