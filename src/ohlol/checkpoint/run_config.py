@@ -153,6 +153,7 @@ def sizes_from_codec(codec: Codec) -> Sizes:
         vector_size=0 if vectors is None else vectors.size,
         vector_words=0 if vectors is None else len(vectors.words),
         context_size=sum(lm.size for lm in codec.char_lms),
+        static_size=codec.statics.size,
     )
 
 

@@ -25,6 +25,7 @@ from ohlol.data.panel_dataset import encode_panel
 from ohlol.data.scale import Scale
 from ohlol.data.sequences import RawData
 from ohlol.data.spans import IOB1, IOB2, UNSEEN, bioes_labels, from_bioes, infer_iob, is_iob, to_bioes, to_iob_label
+from ohlol.data.statics import Statics
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.data.word_vectors import WordVectors
@@ -38,6 +39,8 @@ WORD_MIN_COUNT = 2
 BIGRAM_MIN_COUNT = 2
 """Pairs of neighbours that occur once become <unk>; most never occur again."""
 
+NO_STATICS = Statics()
+"""Of sequences without further columns."""
 SYMBOL, LABEL = message_id("symbol"), message_id("label")
 WRONG = message_id("every prediction for them counts as wrong")
 MISSED = message_id("each of them counts as missed")
@@ -82,6 +85,8 @@ class Codec:
     """The labels in the files, where they are IOB1 or IOB2 and `labels` are those of BIOES."""
     scheme: str = ""
     """The scheme of `file_labels`."""
+    statics: Statics = NO_STATICS
+    """The columns beside sequences of symbols."""
 
     @property
     def of_files(self) -> "Codec":
@@ -173,7 +178,7 @@ class Codec:
             joint_vocabulary: whether inputs and labels are the same symbols, as in the tutorial, where e is a label of
                 hello -> ohlol.
         """
-        return Codec.from_counts(
+        codec = Codec.from_counts(
             data.task,
             data.settings.level,
             Counts.of(data, with_bigrams=with_bigrams),
@@ -182,6 +187,7 @@ class Codec:
             with_bigrams=with_bigrams,
             joint_vocabulary=joint_vocabulary,
         )
+        return replace(codec, statics=Statics.fit(data.static_columns, data.statics)) if data.statics else codec
 
     @staticmethod
     def from_counts(
@@ -270,6 +276,7 @@ class Codec:
             bigrams=len(self.bigrams) if self.bigrams is not None else 0,
             per_sequence=self.kind.per_sequence,
             multiple=self.kind.multiple,
+            statics=self.statics.size,
         )
 
     def can_read(self, other: "Codec") -> bool:
@@ -391,7 +398,8 @@ class Codec:
             pairs = self.bigrams.encode_pairs(with_edges(sequences)).astype(np.int64)
             first_pairs = np.arange(len(steps)) + np.repeat(np.arange(len(lengths)), lengths)
             bigrams = np.stack([pairs[first_pairs], pairs[first_pairs + 1]], axis=1)
-        return Dataset(inputs, targets, self.kind.per_sequence, word_ids, word_chars, bigrams)
+        statics = self.statics.encode(data.statics, data.places) if self.statics.size else None
+        return Dataset(inputs, targets, self.kind.per_sequence, word_ids, word_chars, bigrams, statics=statics)
 
     def ids(self, symbols: Sequence[str], file: str, line: int) -> NDArray[np.int64]:
         """The ids of input symbols; raises InputError, with file and line, for one that was not seen in training."""
@@ -491,6 +499,8 @@ class Codec:
             vocabularies["vectors"] = self.vectors.to_json()
         if self.char_lms:
             vocabularies["char_lms"] = [lm.to_json() for lm in self.char_lms]
+        if self.statics.size:
+            vocabularies["statics"] = self.statics.to_json()
         scheme = {"scheme": self.scheme} if self.file_labels is not None else {}
         return {"task": self.task, **vocabularies, **scheme, **({"target_columns": scaled} if scaled else {})}
 
@@ -540,6 +550,9 @@ class Codec:
             char_lms = check_directions(tuple(map(CharLM.from_json, data.get("char_lms", ()))))
             if char_lms and ("chars" not in data or not kind.is_supervised):
                 raise ValueError("language models read the characters of words, and there are none")
+            statics = Statics.from_json(data.get("statics", ()))
+            if statics.size and not kind.per_sequence:
+                raise ValueError("static columns stand beside sequences with one target each")
             if kind.quantity:
                 targets = data["target_columns"]
                 chars = Vocab.from_json(data["chars"]) if "chars" in data else None
@@ -552,10 +565,11 @@ class Codec:
                     target_scale=Scale.from_json(targets),
                     vectors=vectors,
                     char_lms=char_lms,
+                    statics=statics,
                 )
             labels = symbols if kind.continues_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
-            codec = Codec(task, symbols, labels, chars, bigrams, vectors=vectors, char_lms=char_lms)
+            codec = Codec(task, symbols, labels, chars, bigrams, vectors=vectors, char_lms=char_lms, statics=statics)
             return codec if "file_labels" not in data else codec._with_file_labels(data)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError("vocab.json is not a vocabulary of ohlol: {error}", error=describe_error(error)) from None

@@ -6,7 +6,7 @@ they arrive.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -25,6 +25,7 @@ from ohlol.data.readers.columns import PANEL
 from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.readers.pairs import check_pair
 from ohlol.data.readers.series import Series, join_series
+from ohlol.data.statics import StaticCell, StaticText
 from ohlol.data.symbols import Symbols, split_line, split_lines
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
@@ -59,6 +60,8 @@ class RawData:
     """How the first file was read, and why; None for data that came from no file."""
     names: tuple[str, ...] = ()
     """The names of the series, where the sequences are series of numbers with a target each."""
+    statics: list[tuple[StaticCell, ...]] = field(default_factory=list[tuple[StaticCell, ...]])
+    """The cells of the static columns of each sequence; empty where there are none."""
     panel: Panel | None = None
     """The series, whose values `inputs` are, where the targets are a horizon."""
 
@@ -66,6 +69,15 @@ class RawData:
     def kind(self) -> TargetKind:
         """The kind of the targets."""
         return TARGET_KINDS[self.task].of_rows(bool(self.columns))
+
+    @property
+    def static_columns(self) -> tuple[str, ...]:
+        """The names of the static columns beside sequences of symbols."""
+        return tuple(split_names(self.settings.static)) if self.settings.static and not self.kind.horizon else ()
+
+    def texts(self) -> list[Any]:
+        """The sequences of symbols, with their static cells where they have some."""
+        return list(starmap(StaticText, zip(self.inputs, self.statics, strict=True))) if self.statics else self.inputs
 
     def series(self) -> list[LabelledSeries]:
         """The series of numbers with a target each, with their names but without their targets."""
@@ -229,7 +241,8 @@ def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, w
     inputs = [_in_order(example.input, settings) for example in examples]
     columns = (settings.target or "",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [example.place for example in examples]
-    return RawData(settings.task or "", settings, inputs, labels, places, target_columns=columns)
+    statics = [example.statics for example in examples if example.statics]
+    return RawData(settings.task or "", settings, inputs, labels, places, target_columns=columns, statics=statics)
 
 
 def _data_from_panel(data: PanelData) -> RawData:
@@ -285,8 +298,10 @@ def _data_from_labelled(series: Sequence[LabelledSeries], settings: DataSettings
 
 def iterate_inputs(
     path: FilePath, settings: DataSettings
-) -> Iterator[tuple[Symbols | NDArray[np.float64] | LabelledSeries, Place]]:
+) -> Iterator[tuple[Symbols | StaticText | NDArray[np.float64] | LabelledSeries, Place]]:
     """The inputs of one file with their places, each as soon as its lines arrive; series of several with their names.
+
+    Texts have the cells of their static columns with them, where the settings name some.
 
     Raises:
         InputError: as `read` does, once the line is reached.
@@ -299,7 +314,8 @@ def iterate_inputs(
     for one in contents.labelled or ():
         yield one, one.place
     for example in contents.examples or ():
-        yield _in_order(example.input, settings), example.place
+        symbols = _in_order(example.input, settings)
+        yield StaticText(symbols, example.statics) if example.statics else symbols, example.place
 
 
 def resolve(path: FilePath, settings: DataSettings, *, with_targets: bool = True) -> DataSettings:
@@ -466,7 +482,8 @@ def check_settings(settings: DataSettings) -> DataSettings:
                 value=value,
                 most=MAX_SIZE,
             )
-    if settings.task is None and any(getattr(settings, name) is not None for name in FORECAST_SETTINGS):
+    chosen = [name for name in FORECAST_SETTINGS if getattr(settings, name) is not None]
+    if settings.task is None and chosen and not (chosen == ["static"] and settings.input):  # beside a text
         settings = replace(settings, task=default_task(PANEL))
     if settings.format is not None:
         settings = _check_format(settings, READERS[settings.format])
@@ -478,6 +495,8 @@ def check_settings(settings: DataSettings) -> DataSettings:
     ):
         for name in names:
             value = getattr(settings, name)
+            if name == "static" and kind is not None and kind.per_sequence:
+                continue
             if not suits and value is not None and not (value == "" and kind is not None and kind.numeric):
                 raise InputError(
                     "`{name}` is for {what}, and the task is {task}", name=name, what=what, task=settings.task

@@ -81,6 +81,8 @@ def encode(
         raise InputError("`dev_fraction` is {dev_fraction}; it must be from 0 to 0.5", dev_fraction=dev_fraction)
     if jobs is not None and jobs < 1:
         raise InputError("`jobs` is {jobs}; it must be at least 1", jobs=jobs)
+    if settings.static:
+        raise InputError("`static` columns are not encoded as a corpus: train on the file")
     if settings.reversed:
         raise InputError("`reversed` reads a whole text, and an encoded corpus has it in pieces; train on the file")
     if STDIN in files:
