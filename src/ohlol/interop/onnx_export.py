@@ -31,6 +31,7 @@ import torch
 
 from ohlol.cells import CELLS, PARAMETER_NAMES, Weights
 from ohlol.cells.lstm import LSTM
+from ohlol.data.codec_json import codec_to_json
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_weights import to_onnx
 from ohlol.models.encoder import Encoder
@@ -171,7 +172,7 @@ def graph_metadata(model: TrainedModel, step: bool = False) -> dict[str, str]:
         "opset": str(OPSET),
         "graph": "step" if step else "sequence",
         "identity": model.identity,
-        "vocabulary": json.dumps(codec.to_json(), ensure_ascii=False),
+        "vocabulary": json.dumps(codec_to_json(codec), ensure_ascii=False),
         "symbols": _to_json(codec.decode_symbols(range(len(codec.vector_rows))) if codec.symbols else codec.columns),
         "labels": _to_json(codec.labels.symbols if codec.labels else codec.target_columns),
         "settings": json.dumps(
