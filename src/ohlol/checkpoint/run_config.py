@@ -8,7 +8,7 @@ import torch
 from ohlol.cells import check_cell_name
 from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds, expected_type
 from ohlol.data.codec import Codec
-from ohlol.data.sequences import check_settings
+from ohlol.data.settings import check_settings
 from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS

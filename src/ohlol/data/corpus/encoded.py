@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ohlol.config import DataSettings, expected_type
-from ohlol.data import sequences
 from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.codec_json import codec_from_json, codec_to_json
@@ -18,6 +17,7 @@ from ohlol.data.corpus import store
 from ohlol.data.corpus.shards import ShardWriter
 from ohlol.data.corpus.store import Manifest
 from ohlol.data.lines import STDIN
+from ohlol.data.settings import check_settings
 from ohlol.data.word_vectors import TABLE, read_table, write_table
 from ohlol.utils.errors import InputError, describe_error, shorten
 from ohlol.utils.files import flush_directory, read_json, write_error, write_json
@@ -86,7 +86,7 @@ def _settings(folder: Path, manifest: Manifest) -> DataSettings:
             value = getattr(settings, field.name)
             if expected_type(value, field) is not None:
                 raise TypeError(f"{field.name} is {value!r}")
-        return sequences.check_settings(settings)
+        return check_settings(settings)
     except (TypeError, InputError) as error:
         raise InputError(
             "{folder}: its settings are damaged: {error}", folder=folder / store.MANIFEST, error=describe_error(error)
