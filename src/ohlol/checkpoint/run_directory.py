@@ -31,6 +31,7 @@ from ohlol.checkpoint import snapshots
 from ohlol.checkpoint.resume_state import state_paths
 from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
 from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, read_tensors, write_tensors
+from ohlol.config import FULL_PRECISION
 from ohlol.data.char_lm import FOLDER as CHAR_LMS
 from ohlol.data.char_lm import CharLM, check_directions
 from ohlol.data.codec import Codec
@@ -326,6 +327,8 @@ def compute_identity(config: RunConfig, codec: Codec, model: SequenceModel) -> s
     about: list[Any] = [config.task, config.data.level, config.model.cell, codec_to_json(codec)]
     if model.pooling is not None:
         about.append(config.model.pooling)
+    if model.precision != FULL_PRECISION:
+        about.append(model.precision)
     if codec.panel is not None:
         about.append(config.training.bptt)  # as many rows are read before a forecast
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ohlol.checkpoint import run_config, run_directory
-from ohlol.config import DataSettings, DynamicSettings
+from ohlol.config import FULL_PRECISION, DataSettings, DynamicSettings
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
@@ -89,13 +89,13 @@ class TrainedModel:
         """
         return run_directory.compute_identity(self.config, self.codec, self.network)
 
-    def __reduce__(self) -> tuple[Callable[[dict[str, bytes]], "TrainedModel"], tuple[dict[str, bytes]]]:
+    def __reduce__(self) -> tuple[Callable[[dict[str, bytes], str], "TrainedModel"], tuple[dict[str, bytes], str]]:
         with TemporaryDirectory() as folder:
             root = Path(folder)
             run_directory.write_model(root, self.config, self.codec, self.network)
             paths = sorted(path for path in root.rglob("*") if path.is_file())
             files = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
-        return _read_files, (files,)
+        return _read_files, (files, self.network.precision)
 
     def raw_data(self, texts: Iterable[Any]) -> RawData:
         """Strings, lists of symbols, or series of numbers, as data of the kind that the model reads.
@@ -438,7 +438,7 @@ class TrainedModel:
         return next_rows(self.network, self.codec, data, steps)
 
 
-def _read_files(files: dict[str, bytes]) -> TrainedModel:
+def _read_files(files: dict[str, bytes], precision: str = FULL_PRECISION) -> TrainedModel:
     """The model in the files of a run directory, on the CPU; its cell is imported, if it has to be."""
     folder = Path(mkdtemp(prefix="ohlol-"))
     try:
@@ -446,7 +446,8 @@ def _read_files(files: dict[str, bytes]) -> TrainedModel:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, content)
-        model = replace(load(folder, cell=run_directory.read_config(folder).model.cell), run=None)
+        cell = run_directory.read_config(folder).model.cell
+        model = replace(load(folder, cell=cell, precision=precision), run=None)
     except BaseException:
         rmtree(folder)
         raise
@@ -457,7 +458,9 @@ def _read_files(files: dict[str, bytes]) -> TrainedModel:
     return model
 
 
-def load(run: str | Path, device: str = "cpu", *, cell: str | None = None) -> TrainedModel:
+def load(
+    run: str | Path, device: str = "cpu", *, cell: str | None = None, precision: str = FULL_PRECISION
+) -> TrainedModel:
     """Load the best weights of a run directory, ready to predict, evaluate, generate or forecast.
 
     Args:
@@ -465,11 +468,13 @@ def load(run: str | Path, device: str = "cpu", *, cell: str | None = None) -> Tr
         device: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one.
         cell: the cell of the run. One that is named as package.module:Class is imported only if it is given here, or if
             `ohlol.cells.import_cell` imported it before.
+        precision: of the recurrent weights, fp32, bf16 or int8; the last two are faster, on the CPU, and not exact: see
+            `ohlol.nn.quantize`.
 
     Raises:
         InputError: the directory does not exist, is damaged, or has another version or cell; the cell has to be
-            imported and is not given; the device does not exist.
+            imported and is not given; the device does not exist; the model cannot have the precision.
     """
     selected = devices.select_device(device)
     config, codec, network = run_directory.load_model(Path(run), cell)
-    return TrainedModel(config, codec, network.to(selected), Path(run))
+    return TrainedModel(config, codec, network.to(selected).quantize(precision), Path(run))

@@ -31,6 +31,7 @@ import torch
 
 from ohlol.cells import CELLS, PARAMETER_NAMES, Weights
 from ohlol.cells.lstm import LSTM
+from ohlol.config import FULL_PRECISION
 from ohlol.data.codec_json import codec_to_json
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_weights import to_onnx
@@ -79,6 +80,11 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
     spec, layers = CELLS[network.settings.cell], network.layers
     if spec.onnx is None and not isinstance(layers, Recurrent):
         raise InputError("`cell` {name} cannot be exported: ONNX has no operator that computes it", name=spec.name)
+    if network.precision != FULL_PRECISION:
+        raise InputError(
+            "a graph holds float32 weights, and this model was loaded with `precision` {precision}: load it with fp32",
+            precision=network.precision,
+        )
     if step and network.settings.bidirectional:
         raise InputError(
             "this model is bidirectional, so it cannot be computed step by step: `step` needs a model that "

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ohlol.config import FULL_PRECISION
 from ohlol.data import sequences
 from ohlol.data.lines import SERIES_ARGUMENT, TEXT_ARGUMENT, Argument
 from ohlol.data.statics import StaticText
@@ -60,13 +61,13 @@ def parse_runs(runs: Sequence[str]) -> dict[str, Path]:
     return directories
 
 
-def load_model(run: Path) -> TrainedModel:
+def load_model(run: Path, precision: str = FULL_PRECISION) -> TrainedModel:
     """Load a run's model, and check its weights.
 
     Raises:
         InputError: it cannot be read, or a weight is not finite.
     """
-    model = load(run)
+    model = load(run, precision=precision)
     for name, weight in model.network.named_parameters():
         if not torch.isfinite(weight).all():
             raise InputError("{run}: {name} holds NaN or infinity; train it again", run=run, name=name)
@@ -198,16 +199,21 @@ class Models:
         runs: directories by name.
         limits: of batches and streams.
         on_batch: called after each batch.
+        precision: of the recurrent weights of all models, as `ohlol.load` takes it.
 
     Raises:
-        InputError: a run cannot be read.
+        InputError: a run cannot be read, or a model cannot have the precision.
     """
 
     def __init__(
-        self, runs: Mapping[str, Path], limits: Limits, on_batch: BatchCallback = lambda name, size, seconds: None
+        self,
+        runs: Mapping[str, Path],
+        limits: Limits,
+        on_batch: BatchCallback = lambda name, size, seconds: None,
+        precision: str = FULL_PRECISION,
     ):
-        self.runs, self.limits, self.on_batch = dict(runs), limits, on_batch
-        self._loaded = {name: load_model(run) for name, run in runs.items()}
+        self.runs, self.limits, self.on_batch, self.precision = dict(runs), limits, on_batch, precision
+        self._loaded = {name: load_model(run, precision) for name, run in runs.items()}
         self.cells = {model.config.model.cell for model in self._loaded.values()}
         self.served: dict[str, ServedModel] = {}
         self._loading = asyncio.Lock()
@@ -229,7 +235,7 @@ class Models:
                 before = self.served[name]
                 identity = before.model.identity
                 try:
-                    model = await asyncio.to_thread(load_model, run)
+                    model = await asyncio.to_thread(load_model, run, self.precision)
                 except InputError as error:
                     reports.append({"name": name, "changed": False, "identity": identity, "error": str(error)})
                     continue
