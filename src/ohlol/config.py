@@ -59,7 +59,8 @@ class DataSettings:
     observed: str | None = None
     """Columns of numbers that are known up to the present, separated by commas."""
     static: str | None = None
-    """Columns of categories that do not change within a series, separated by commas."""
+    """Columns that do not change within a sequence, separated by commas: categories of a series that is forecast, or
+    categories and numbers beside a text with one target."""
     layout: str | None = None
     """One of `LAYOUTS`: "long" where a row is a time step, "wide" where a row is a series."""
     season: int | None = None

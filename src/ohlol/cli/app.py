@@ -126,7 +126,8 @@ Observed = Annotated[
     str | None, typer.Option(help="Columns of numbers that are known up to the present.", rich_help_panel=DATA)
 ]
 Static = Annotated[
-    str | None, typer.Option(help="Columns of categories, constant within a series.", rich_help_panel=DATA)
+    str | None,
+    typer.Option(help="Columns beside a text; or of categories, constant within a series.", rich_help_panel=DATA),
 ]
 Layout = Annotated[
     str | None,

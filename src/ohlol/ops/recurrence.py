@@ -8,30 +8,21 @@ Shapes: S rows (T*B, or the sum of the lengths), G gates, D directions, L layers
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ohlol.ops import single
-from ohlol.ops.backend import empty, kernel_cell, run_backward, run_forward
+from ohlol.ops.backend import PackedWeights, empty, kernel_cell, run_backward, run_forward
 from ohlol.ops.gather import scatter_rows
 from ohlol.ops.torch_path import LayerSpec, Rows, replay_gradients, rows_of
 from ohlol.ops.validation import are_readable, are_unchanged, check_call, materialize
+from ohlol.ops.workspace import workspace
 
 
-class PackedWeights(Protocol):
-    """The weights of a stack in the format of a kernel, as `ohlol.ops.reduced` packs them."""
-
-    kernel: int
-    """The number of the kernel."""
-
-    def address(self, k: int) -> int:
-        """Where those of the k-th layer and direction lie."""
-        ...
-
-
-def _all_materialized(*tensors: Tensor | None) -> bool:
+def all_materialized(*tensors: Tensor | None) -> bool:
+    """Whether `is_materialized` is true of all tensors."""
     for tensor in tensors:
         if tensor is not None and not (tensor.is_contiguous() and not tensor.is_neg() and tensor.data_ptr()):
             return False  # is_materialized(), without the time of a call
@@ -150,7 +141,7 @@ def forward_stack(
     c_n = empty(like, L * D, rows.B, H) if has_cell_state else None
     at_h_n, at_c_n = h_n.data_ptr(), 0 if c_n is None else c_n.data_ptr()
     blocks, length = saved_blocks(spec)
-    saved = empty(like, length * S * H) if save and length else None
+    saved = workspace(like, length * S * H) if save and length else None
     at_saved = 0 if saved is None else saved.data_ptr()
     at_batch_sizes = 0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr()
     threads = torch.get_num_threads()
@@ -357,7 +348,7 @@ class _Recurrence(torch.autograd.Function):
             torch.is_grad_enabled()
             or not are_readable(grad_outputs, ctx.dtype)
             or not are_unchanged(tensors[1:] if x.dtype is torch.int64 else tensors, ctx.shapes, ctx.dtype)
-            or not _all_materialized(out, saved)
+            or not all_materialized(out, saved)
         ):
             masks = saved_masks(spec, saved, rows.S, out.size(-1) // spec.directions)
             grads = replay_gradients(spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs)
@@ -414,7 +405,7 @@ def run_checked(
     by_id = not x.is_floating_point()
     grad = torch.is_grad_enabled() and _any_requires_grad(*weights, x, h_0, c_0)
     dense = batch_sizes is None and not spec.batch_first and not by_id
-    if dense and spec.num_layers * spec.directions == 1 and _all_materialized(x, h_0, c_0, *weights):
+    if dense and spec.num_layers * spec.directions == 1 and all_materialized(x, h_0, c_0, *weights):
         if not grad:
             return single.forward_layer(spec.cell, x, h_0, c_0, weights, False)[0]
 

@@ -12,6 +12,7 @@ import torch
 from ohlol.config import FULL_PRECISION
 from ohlol.data import sequences
 from ohlol.data.lines import SERIES_ARGUMENT, TEXT_ARGUMENT, Argument
+from ohlol.data.statics import StaticText
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel, load
 from ohlol.serve.batching import Batcher
@@ -24,7 +25,7 @@ MODEL_NAME = re.compile(r"\w[\w.-]{0,63}")
 MAX_LABELS = 200
 """Most labels in the description of a model."""
 Symbols = Sequence[Any]
-"""Symbols, or rows of numbers."""
+"""Symbols, with the columns beside them as a `StaticText`, or rows of numbers."""
 BatchCallback = Callable[[str, int, float], None]
 """Called with a model's name, the size of a batch and the seconds it took."""
 
@@ -102,6 +103,7 @@ class ServedModel:
             "symbols": len(codec.symbols) if codec.symbols is not None else None,
             "labels": list(labels.symbols[:MAX_LABELS]) if labels is not None else None,
             "columns": list(codec.columns) or None,
+            "static": list(codec.statics.names) or None,
             "example": example if example is None or isinstance(example, str) else " ".join(example),
             "identity": self.model.identity,
             "streams": self.streams is not None,
@@ -125,7 +127,7 @@ class ServedModel:
 
     def count_work(self, symbols: Symbols, n_best: int) -> int:
         """The work to predict a sequence: labels of each symbol, or of the whole sequence."""
-        targets = self.model.targets
+        targets, symbols = self.model.targets, symbols.symbols if isinstance(symbols, StaticText) else symbols
         labels_per_step = n_best if targets.has_labels and not targets.per_sequence else 1
         return max(count_work(self.model, symbols, labels_per_step), n_best)
 
