@@ -66,6 +66,9 @@ RUNS: dict[str, list[str]] = {
         r"one by one [\d.]+, in batches [\d.]+ ms of processor a request: ",
     ],
     "serve_speed.py load": ["lstm 1 x 16", "4 sessions, a symbol a message: ", "4 clients, a text of 4 to 8 symbols"],
+    "shared_cores.py": [
+        rf"{program}: 1 thread [\d.]+ ms, 2 threads [\d.]+ ms, [\d.]+x" for program in ("RNN", "predict", "serve")
+    ],
     "stream_speed.py": [
         "lstm 2 x 16, 65 symbols, 1 threads, .*; same logits, same text",
         " +ohlol +onnxruntime +torch.nn",
@@ -85,7 +88,11 @@ RUNS: dict[str, list[str]] = {
     ],
 }
 """The arguments of each run, and the beginnings of the lines that it prints."""
-REQUIRES = {"serve_speed.py": ("fastapi", "websockets"), "stream_speed.py": ("onnx", "onnxruntime")}
+REQUIRES = {
+    "serve_speed.py": ("fastapi", "websockets"),
+    "shared_cores.py": ("fastapi", "websockets"),
+    "stream_speed.py": ("onnx", "onnxruntime"),
+}
 """Optional packages that a benchmark needs."""
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -100,6 +101,17 @@ def test_bold_text_of_a_chinese_page_is_bold(page: str) -> None:
     tokens = MarkdownIt("commonmark").enable("table").parse((DOCS / f"{page}.zh.md").read_text(encoding="utf-8"))
     texts = [child.content for token in tokens for child in token.children or [] if child.type == "text"]
     assert [text for text in texts if re.search(r"\*\*\S|\S\*\*", text)] == []
+
+
+@pytest.mark.parametrize("name", [*(f"docs/{page}.zh.md" for page in TRANSLATED), "README.zh-CN.md"])
+def test_lines_of_a_chinese_page_end_between_words(name: str) -> None:
+    """Where a page is shown without the site, a line end is a space."""
+    for part, is_prose in SOURCES.outside_fences((ROOT / name).read_text(encoding="utf-8")):
+        for line, after in pairwise(part.splitlines()) if is_prose else ():
+            is_text = not line.startswith(("#", "|"))
+            assert not (is_text and re.search(r"[\u4e00-\u9fff]$", line) and re.match(r" *[\u4e00-\u9fff]", after)), (
+                line
+            )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -150,5 +150,5 @@ def test_what_cannot_be_drawn_is_refused(model: TrainedModel, file: Path) -> Non
     with pytest.raises(InputError, match="`seed` is -1; it must be at least 0"):
         model.sample(file, seed=-1)
     point = fit(file, head="absolute")
-    with pytest.raises(InputError, match=r"`head` absolute gives no intervals, .* one of normal, quantile, student_t"):
+    with pytest.raises(InputError, match=r"`head` absolute gives no intervals, .* one of negative_bin"):
         point.sample(file)

@@ -16,7 +16,18 @@ LIMIT = 15
 NAMES: list[tuple[Collection[str], str]] = [
     (("classify", "forecast", "label", "multilabel", "next", "next_row", "regress"), "tasks"),
     (
-        ("absolute", "crf", "identity", "normal", "quantile", "regression", "sigmoid", "softmax", "student_t"),
+        (
+            "absolute",
+            "crf",
+            "identity",
+            "negative_binomial",
+            "normal",
+            "quantile",
+            "regression",
+            "sigmoid",
+            "softmax",
+            "student_t",
+        ),
         "models/heads",
     ),
 ]

@@ -157,6 +157,8 @@ def _panel_limits(panel: PanelCodec) -> Iterator[str]:
     columns = panel.columns
     yield f"Series with other columns, or with another step ({panel.step}), are refused; units must be the same."
     yield "Values far outside of the ranges above were not seen in training: a forecast there is an extrapolation."
+    if panel.is_count:
+        yield "Targets are counts: values that are not whole numbers from 0 on are refused."
     if columns.known:
         yield "The known columns are needed for the steps to forecast: `--future FILE` has their values."
     if columns.static:

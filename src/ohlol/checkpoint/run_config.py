@@ -134,7 +134,8 @@ def _parse_settings(kind: type[T], data: Any) -> T:
 def sizes_from_codec(codec: Codec) -> Sizes:
     """The input and output sizes of a model for a vocabulary."""
     if codec.panel is not None:
-        return Sizes(codec.panel.inputs, codec.panel.outputs, numeric=True, base=codec.panel.outputs)
+        panel = codec.panel
+        return Sizes(panel.inputs, panel.outputs, numeric=True, base=panel.outputs, counts=panel.is_count)
     outputs, kind = len(codec.target_columns if codec.labels is None else codec.labels), codec.kind
     flags = {name: getattr(kind, name) for name in ("per_sequence", "quantity", "multiple")}
     if codec.scale is not None:

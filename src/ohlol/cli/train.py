@@ -174,7 +174,8 @@ def train(
     head: Annotated[
         str | None,
         typer.Option(
-            help="Head: softmax, crf, sigmoid, identity, regression, absolute, quantile, normal or student_t.",
+            help="Head: softmax, crf, sigmoid, identity, regression, absolute, quantile, normal, student_t or "
+            "negative_binomial.",
             rich_help_panel=MODEL,
         ),
     ] = None,

@@ -13,7 +13,7 @@ from ohlol.data.corpus import encoded
 from ohlol.data.corpus.encoded import Encoded
 from ohlol.data.lines import name_of
 from ohlol.data.loading import DataPreparer, PreparedData, Source
-from ohlol.data.targets import TARGET_KINDS
+from ohlol.data.targets import COUNT_HEADS, TARGET_KINDS
 from ohlol.utils.errors import InputError
 
 EXTRA_ENCODINGS = ("unknown", "spelled", "paired")
@@ -68,6 +68,7 @@ class CachedLoader:
         parts = [f"seed{training.seed}", f"dev{training.dev_fraction:g}", *encodings]
         if TARGET_KINDS[self.settings.task or ""].horizon:
             parts.append(f"context{training.bptt}")  # rows with which the validation data begin
+            parts += ["counts"] * COUNT_HEADS.select(model.head)
         name = "-".join(parts)
         if name not in self._loaded:
             folder = self.folder / name

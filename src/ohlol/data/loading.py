@@ -28,6 +28,7 @@ from ohlol.data.panel import Panel
 from ohlol.data.panel_dataset import encode_panel, encode_panel_parts
 from ohlol.data.sequences import RawData
 from ohlol.data.split import MIN_SEQUENCES_TO_SPLIT, split_dev
+from ohlol.data.targets import COUNT_HEADS
 from ohlol.data.vector_files import read_vectors
 from ohlol.data.vocab import UNK, Vocab
 from ohlol.utils.errors import InputError
@@ -301,7 +302,7 @@ class DataPreparer:
         other = self.source.dev_records or self.source.dev
         if raw.panel is not None:
             dev_panel = None if other is None else sequences.read(other, raw.settings).panel
-            return self._encode_panel(raw, raw.panel, dev_panel, training)
+            return self._encode_panel(raw, raw.panel, dev_panel, training, is_count=COUNT_HEADS.select(model.head))
         if other is not None:
             train, dev = raw, sequences.read(other, raw.settings)
         else:
@@ -325,7 +326,7 @@ class DataPreparer:
         )
 
     def _encode_panel(
-        self, raw: RawData, panel: Panel, dev_panel: Panel | None, training: TrainSettings
+        self, raw: RawData, panel: Panel, dev_panel: Panel | None, training: TrainSettings, *, is_count: bool
     ) -> PreparedData:
         """Fit the codec to the series without their ends, which are the validation data, and encode both parts."""
         horizon = raw.settings.horizon or max(panel.season, SHORTEST_HORIZON)
@@ -343,7 +344,7 @@ class DataPreparer:
             horizon = start.horizon
         settings = replace(raw.settings, horizon=horizon)
         fraction = 0.0 if dev_panel is not None else training.dev_fraction
-        codec, train, dev = encode_panel_parts(panel, horizon, fraction, training.bptt, start)
+        codec, train, dev = encode_panel_parts(panel, horizon, fraction, training.bptt, start, is_count=is_count)
         if self.start is not None:
             check_inputs(Codec.of_panel(raw.task, codec), self.start)
         if dev_panel is not None:

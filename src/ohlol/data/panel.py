@@ -17,6 +17,10 @@ CYCLES = ((60, 60), (300, 3600), (DAY, DAY), (7 * DAY, 7 * DAY), (float("inf"), 
 """The seconds of a season for steps below a bound: a minute, an hour, a day, a week or a year of weeks."""
 NO_PLACE = Place("", 1)
 """Of a series that comes from no file."""
+NO_COUNT = message_id(
+    "{named}{column} is {value} in row {row}; this `head` forecasts counts, whole numbers from 0 on: choose another "
+    "one, or another `target`"
+)
 WORKING_WEEK, YEAR_OF_MONTHS = 5, 12
 
 
@@ -119,6 +123,8 @@ class TimeSeries:
     statics: tuple[str, ...] = ()
     """The values of the static columns."""
     place: Place = NO_PLACE
+    no_count: Place | None = None
+    """Where the first target stands that is not a count; None where all are, or they come from no file."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,32 @@ class Panel:
         if row.start is not None:
             return format_time(self.step.after(row.start, np.array([index], np.int64))[0], self.step)
         return str(index + 1 if row.first is None else row.first + index * self.step.count)
+
+
+def is_count(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values are whole numbers from 0 on, or missing."""
+    return np.isnan(values) | ((values >= 0) & (values == np.floor(values)))
+
+
+def check_counts(panel: Panel) -> None:
+    """Raise InputError at the first target that is not a count."""
+    F = len(panel.columns.targets)
+    for series in panel.series:
+        wrong = np.argwhere(~is_count(series.values[:, :F]))
+        if len(wrong):
+            row, column = (int(index) for index in wrong[0])
+            details = {
+                "named": translate("series {name}: ", name=quote(series.name)) if series.name else "",
+                "column": quote(panel.columns.targets[column]),
+                "value": f"{series.values[row, column]:g}",
+                "row": panel.describe(series, row),
+            }
+            place = series.no_count or series.place
+            raise (
+                InputError(NO_COUNT, **details)
+                if place == NO_PLACE
+                else error_at(place, translate(NO_COUNT, **details))
+            )
 
 
 def format_time(time: np.datetime64, step: TimeStep) -> str:

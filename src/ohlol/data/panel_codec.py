@@ -5,6 +5,9 @@ the mean absolute seasonal difference of the series. Where all values of a targe
 logarithms. The forecasts of exponential smoothing are the first columns of the input: what the network gives is added
 to them (`Sizes.base`).
 
+Counts are encoded in the same way as inputs, with the logarithms of 1 + value. As targets they stay as they are, and
+the first columns are the logarithms of the forecasts, which count as means.
+
 Shapes: T rows of a series, F targets, h steps of the horizon, I columns of the input.
 """
 
@@ -15,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, format_time
+from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, check_counts, format_time
 from ohlol.data.smoothing import fill_missing, seasonal_naive, smooth
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import join_list, translate
@@ -33,6 +36,10 @@ LIMIT = 20.0
 """Encoded inputs are cut off here, so that an outlier cannot dominate."""
 RIDGE = 10.0
 """Rows that speak for no effect of a known column."""
+LEAST_SHARE = 0.1
+"""The mean of a count is forecast as at least this share of the mean of its series."""
+LEAST_MEAN = 1e-3
+"""The smallest mean of a count."""
 MAX_CATEGORIES = 1000
 """Categories of all static columns together, each of which is a column of the input."""
 
@@ -76,15 +83,19 @@ class PanelCodec:
     """Series in the training data."""
     period: tuple[str, str] | None = None
     """The times of the first and of the last row of the training data; None where rows are only counted."""
+    is_count: bool = False
+    """Whether the targets are counts, which a head forecasts in their own units."""
 
     @staticmethod
-    def fit(panel: Panel, horizon: int, held_out: Sequence[int]) -> "PanelCodec":
+    def fit(panel: Panel, horizon: int, held_out: Sequence[int], *, is_count: bool = False) -> "PanelCodec":
         """The codec of a panel, of which the last `held_out` rows of each series are not used.
 
         Raises:
-            InputError: a static column has too many categories.
+            InputError: a static column has too many categories, or a target is not a count.
         """
         columns = panel.columns
+        if is_count:
+            check_counts(panel)
         rows = np.concatenate(
             [series.values[: len(series.values) - held] for series, held in zip(panel.series, held_out, strict=True)]
         )
@@ -110,7 +121,7 @@ class PanelCodec:
             panel.step,
             panel.season,
             horizon,
-            is_log=tuple((lows > 0).tolist()),
+            is_log=tuple(((lows > 0) & (not is_count)).tolist()),
             is_nonnegative=tuple((lows >= 0).tolist()),
             means=tuple(means.tolist()),
             stds=tuple(np.where(stds > 0, stds, 1.0).tolist()),
@@ -119,6 +130,7 @@ class PanelCodec:
             ranges=tuple(zip(lows.tolist(), highs.tolist(), strict=True)),
             series=len(panel.series),
             period=_period(panel, held_out),
+            is_count=is_count,
         )
         return replace(codec, effects=codec._fit_effects(panel, held_out)) if columns.known else codec
 
@@ -170,6 +182,7 @@ class PanelCodec:
         """I, the columns of the input."""
         targets = self.outputs * len(self.seasons) + len(self.columns.targets) * (self.lags + 3)
         covariates = len(self.columns.known) * (self.horizon + 1) + len(self.columns.observed) * 2
+        targets += self.outputs * self.is_count
         return targets + covariates + sum(map(len, self.categories)) + self._calendar_columns
 
     @property
@@ -206,6 +219,8 @@ class PanelCodec:
                 step=panel.step,
                 expected=self.step,
             )
+        if self.is_count:
+            check_counts(panel)
 
     def encode(self, series: TimeSeries, fit_rows: int | None = None, future: Floats | None = None) -> Origins:
         """The rows of a series.
@@ -227,15 +242,22 @@ class PanelCodec:
             effect = scale * known @ np.array(self.effects[column])
             after = np.concatenate([effect, np.zeros(T + h - len(effect))]) if len(effect) < T + h else effect
             without = own - effect[:T]
-            smoothed = smooth(np.exp(without) if self.is_log[column] else without, self.seasons, h, fit_rows)
-            forecasts = [self._transform_forecast(smoothed, column)]
+            smoothed = smooth(self._restore(without, column), self.seasons, h, fit_rows)
+            least = self._least(values[:fit_rows], column)
+            forecasts = [self._transform(np.maximum(smoothed, least), column)]
             forecasts += [seasonal_naive(without, season, h) for season in self.seasons[1:]]
-            relative = [(forecast + after[ahead] - level[:, None]) / scale for forecast in forecasts]
+            forecasts = [forecast + after[ahead] for forecast in forecasts]
+            relative = [(forecast - level[:, None]) / scale for forecast in forecasts]
+            if self.is_count:
+                means = np.expm1(np.minimum(forecasts[0], MAX_LOG))
+                relative.insert(0, np.log(np.maximum(means, least)))
             base.append(relative[0])
             others += relative[1:]
             others.append((_last_values(own, self.lags) - level[:, None]) / scale)
             spread = np.abs(_last_values(own, 2 * self.lags) - level[:, None]).mean(axis=1) / scale
             others.append(np.stack([level / scale / LIMIT, np.log1p(spread), np.isnan(values)], axis=1))
+            if self.is_count:
+                own, level, scale = values, np.zeros(T), 1.0
             targets.append((_next_values(own, h) - level[:, None]) / scale)
             levels.append(level)
             scales.append(scale)
@@ -268,17 +290,24 @@ class PanelCodec:
 
     def _transform(self, values: Floats, column: int) -> Floats:
         """Values of a target as they are encoded; a value that has no logarithm is missing."""
+        if self.is_count:
+            return np.log1p(np.maximum(values, 0.0))
         if not self.is_log[column]:
             return values
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(values > 0, np.log(values), np.nan)
 
-    def _transform_forecast(self, forecasts: Floats, column: int) -> Floats:
-        """Forecasts as they are encoded; one of positive values that is not positive is the least value seen."""
+    def _restore(self, own: Floats, column: int) -> Floats:
+        """The reverse of `_transform`."""
+        return np.expm1(own) if self.is_count else np.exp(own) if self.is_log[column] else own
+
+    def _least(self, values: Floats, column: int) -> float:
+        """The least forecast of a series with some values in training."""
+        if self.is_count:
+            return max(LEAST_SHARE * float(np.nan_to_num(values).mean()), LEAST_MEAN)
         if not self.is_log[column]:
-            return forecasts
-        least = self.ranges[column][0] if self.ranges else np.finfo(np.float64).tiny
-        return np.log(np.maximum(forecasts, least / 2))
+            return -np.inf
+        return (self.ranges[column][0] if self.ranges else np.finfo(np.float64).tiny) / 2
 
     def _level(self, own: Floats) -> Floats:
         """The mean of the last season of each row, (T,)."""
@@ -354,6 +383,7 @@ class PanelCodec:
             tuple((float(low), float(high)) for low, high in data["ranges"]),
             int(data["series"]),
             None if period is None else (first, last),
+            bool(data.get("is_count", False)),
         )
         if not (
             0 < codec.horizon <= MAX_HORIZON

@@ -20,7 +20,13 @@ HORIZONS = 2
 
 
 def encode_panel_parts(
-    panel: Panel, horizon: int, fraction: float, context: int, codec: PanelCodec | None = None
+    panel: Panel,
+    horizon: int,
+    fraction: float,
+    context: int,
+    codec: PanelCodec | None = None,
+    *,
+    is_count: bool = False,
 ) -> tuple[PanelCodec, Dataset, Dataset | None]:
     """The codec of a panel, the training data and the validation data.
 
@@ -30,9 +36,10 @@ def encode_panel_parts(
         fraction: of each series that is set apart; 0 for nothing.
         context: rows before those set apart with which the validation data begin; they are read and not measured.
         codec: encodes the series; None for one that is fitted to the training data.
+        is_count: whether a codec that is fitted has counts as targets.
     """
     held_out = [_held_out(len(series.values), panel.season, horizon, fraction) for series in panel.series]
-    codec = codec or PanelCodec.fit(panel, horizon, held_out)
+    codec = codec or PanelCodec.fit(panel, horizon, held_out, is_count=is_count)
     train: list[Origins] = []
     dev: list[Origins] = []
     for series, held in zip(panel.series, held_out, strict=True):

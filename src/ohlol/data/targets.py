@@ -67,3 +67,5 @@ class TargetKind:
 
 TARGET_KINDS: Registry[TargetKind] = Registry("task", package="ohlol.tasks")
 """The kind of targets of each task, by the task's name; registering a task registers it here."""
+COUNT_HEADS: Registry[bool] = Registry("head", package="ohlol.models.heads")
+"""Whether a head is one of counts, by its name; registering a head registers it here."""

@@ -36,6 +36,8 @@ class Forecast:
     """Q levels in (0, 1), increasing; 0.5 is one of them."""
     quantiles: NDArray[np.float64]
     """(steps, F, Q), increasing along the last axis."""
+    are_counts: bool = False
+    """Whether the targets are counts, so that an interpolated quantile is rounded."""
 
     @property
     def point(self) -> NDArray[np.float64]:
@@ -57,7 +59,8 @@ class Forecast:
             return self.quantiles[:, :, right]
         left = right - 1
         share = (level - self.levels[left]) / (self.levels[right] - self.levels[left])
-        return (1 - share) * self.quantiles[:, :, left] + share * self.quantiles[:, :, right]
+        value = (1 - share) * self.quantiles[:, :, left] + share * self.quantiles[:, :, right]
+        return np.round(value) if self.are_counts else value
 
     def interval(self, percent: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The lower and the upper bound, (steps, F) each, of the central interval that holds so many percent.

@@ -138,7 +138,8 @@ def _forecast_once(model: Forecaster, codec: PanelCodec, panel: Panel, known: Se
             T = len(series.values)
             times = None if series.start is None else panel.step.after(series.start, T + np.arange(codec.horizon))
             levels = model.network.head.levels
-            forecasts.append(Forecast(series.name, codec.columns.targets, T + 1, times, levels, own))
+            targets = codec.columns.targets
+            forecasts.append(Forecast(series.name, targets, T + 1, times, levels, own, codec.is_count))
     return forecasts
 
 

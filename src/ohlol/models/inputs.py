@@ -72,6 +72,8 @@ class Sizes:
     """Whether a sequence has one prediction, instead of one at each step."""
     base: int = 0
     """The first columns of the input that are forecasts, which the head's numbers are added to."""
+    counts: bool = False
+    """Whether the numbers to predict are counts, and the forecasts logarithms of their means."""
     quantity: bool = False
     """Whether the prediction for a sequence is a number."""
     multiple: bool = False

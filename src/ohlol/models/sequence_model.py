@@ -392,10 +392,10 @@ def _check_pooling(settings: ModelSettings, sizes: Sizes) -> None:
 
 
 def _check_head(settings: ModelSettings, sizes: Sizes) -> None:
-    kind = (sizes.quantity or (sizes.numeric and not sizes.per_sequence), sizes.multiple)
+    kind = (sizes.quantity or (sizes.numeric and not sizes.per_sequence), sizes.multiple, sizes.counts)
     chosen = HEADS.select(settings.head)
-    if (chosen.numeric, chosen.multiple) != kind:
-        fitting = join_list(name for name, head in HEADS.items() if (head.numeric, head.multiple) == kind)
+    if (chosen.numeric, chosen.multiple, chosen.counts) != kind:
+        fitting = join_list(name for name, head in HEADS.items() if (head.numeric, head.multiple, head.counts) == kind)
         raise InputError(
             "`head` {head} does not fit this task; it must be one of {fitting}", head=settings.head, fitting=fitting
         )

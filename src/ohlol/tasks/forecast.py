@@ -18,20 +18,24 @@ class ForecastMetrics(MetricAccumulator):
 
     The unit is the mean absolute seasonal difference of each series in the training data, of logarithms where these are
     encoded. `ohlol backtest` measures in the units of the data.
+
+    Counts are not scaled, and their medians are often 0: the main metric is the loss, which the whole distribution
+    decides.
     """
 
     summed = (*MetricAccumulator.summed, "absolute", "values")
 
     def __init__(self, codec: Codec):
         super().__init__(codec)
+        self.is_count = codec.panel is not None and codec.panel.is_count
         self.absolute = 0.0
         self.values = 0.0
         """Numbers that were forecast and are not missing."""
 
     @property
     def main_metric(self) -> str:
-        """The scaled error."""
-        return "scaled_mae"
+        """The scaled error, or the loss of counts."""
+        return "loss" if self.is_count else "scaled_mae"
 
     def add(self, targets: NDArray[Any], predictions: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
         """Add a batch of encoded numbers, (S, F*h) each, NaN where one is missing."""
@@ -41,8 +45,9 @@ class ForecastMetrics(MetricAccumulator):
         self.sequences += len(sequences)
 
     def metrics(self) -> Metrics:
-        """The scaled error and the loss."""
-        return {"scaled_mae": ratio(self.absolute, self.values), "loss": self.mean_loss}
+        """The error and the loss."""
+        name = "mae" if self.is_count else "scaled_mae"
+        return {name: ratio(self.absolute, self.values), "loss": self.mean_loss}
 
 
 def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:

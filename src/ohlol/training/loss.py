@@ -97,8 +97,10 @@ SAMPLED_ROWS = 1 << 15
 """Rows of the training data to which the head is fitted before training."""
 
 
-def sample_residuals(data: Dataset, base: int) -> Tensor:
-    """What the forecasts in the first columns of the input leave to predict, in rows all over the data, (n, base)."""
+def sample_forecasts(data: Dataset, base: int) -> tuple[Tensor, Tensor]:
+    """The targets and the forecasts in the first columns of the input, in rows all over the data, (n, base) each."""
     assert data.targets is not None
     rows = np.linspace(0, data.steps - 1, min(data.steps, SAMPLED_ROWS)).astype(np.int64)
-    return torch.from_numpy(np.asarray(data.targets[rows] - data.inputs.values[rows][:, :base], np.float32))
+    parts = data.targets[rows], data.inputs.values[rows][:, :base]
+    targets, forecasts = (torch.from_numpy(np.asarray(part, np.float32)) for part in parts)
+    return targets, forecasts

@@ -36,7 +36,7 @@ from ohlol.training.averaging import WeightAverage
 from ohlol.training.callbacks import Callback, Epoch
 from ohlol.training.contexts import compute_contexts
 from ohlol.training.loader import BatchLoader, DeviceBatch
-from ohlol.training.loss import BatchLoss, Loss, keep_probabilities, sample_residuals
+from ohlol.training.loss import BatchLoss, Loss, keep_probabilities, sample_forecasts
 from ohlol.training.optimizer import (
     PLATEAU_FACTOR,
     PLATEAU_PATIENCE,
@@ -110,7 +110,7 @@ class Trainer:
             self.model.head.learn_labels(self.codec.labels.symbols)
         self._corrects_smoothing = bool(config.sizes.base) and not config.keeps_head
         if self._corrects_smoothing:
-            self.model.head.start_from(sample_residuals(data.train, config.sizes.base))
+            self.model.head.start_from(*sample_forecasts(data.train, config.sizes.base))
         if start is not None:
             start.transfer(self.model, config, self.codec)
         self.parts = self.model.parts

@@ -107,7 +107,7 @@ def test_the_head_begins_with_the_distribution_of_the_residuals(name: str, draw)
     head = head_of(name)
     rows = torch.tensor(np.stack([residuals, 2 * residuals], axis=1), dtype=torch.float32)
     rows[::5, 0] = torch.nan
-    head.start_from(rows)
+    head.start_from(rows, torch.zeros(2))
     logits = head(torch.randn(1, 3))
     assert head.decode(logits).tolist() == [[0.0, 0.0]]
     expected = np.quantile(residuals, LEVELS)
@@ -119,7 +119,7 @@ def test_the_head_begins_with_the_distribution_of_the_residuals(name: str, draw)
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_residuals_that_are_zero_or_missing_give_a_finite_start(name: str, value: float) -> None:
     head = head_of(name)
-    head.start_from(torch.full((9, 2), value))
+    head.start_from(torch.full((9, 2), value), torch.zeros(2))
     logits = head(torch.zeros(1, 3))
     assert bool(torch.isfinite(head.quantiles(logits)).all())
     assert bool(torch.isfinite(head.loss(logits, torch.zeros(1, 2))))
@@ -178,7 +178,7 @@ def test_the_spread_follows_the_hidden_state(name: str) -> None:
     scales = torch.tensor([0.1, 3.0])
     targets = torch.randn(400, 1, generator=torch.Generator().manual_seed(0)) * (hidden @ scales).unsqueeze(1)
     head = HEADS[name](2, 1)
-    head.start_from(targets)
+    head.start_from(targets, torch.zeros(1))
     optimizer = torch.optim.Adam(head.parameters(), 0.05)
     for _ in range(300):
         optimizer.zero_grad()

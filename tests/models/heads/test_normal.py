@@ -8,7 +8,7 @@ from ohlol.models.heads import HEADS
 
 def test_the_head_begins_with_the_root_mean_square_of_the_residuals() -> None:
     head = HEADS["normal"](2, 2)
-    head.start_from(torch.tensor([[3.0, 1.0], [-4.0, torch.nan], [0.0, -1.0]]))
+    head.start_from(torch.tensor([[3.0, 1.0], [-4.0, torch.nan], [0.0, -1.0]]), torch.zeros(2))
     distribution = head.distribution(head(torch.randn(1, 2)))
     assert distribution.mean.tolist() == [[0.0, 0.0]]
     assert distribution.stddev.flatten().tolist() == pytest.approx([(25 / 3) ** 0.5, 1.0], rel=1e-5)

@@ -58,7 +58,7 @@ def test_it_begins_with_the_spread_of_the_residuals_around_the_base():
     head = make_head(outputs=2)
     residuals = torch.randn(20000, 2, dtype=torch.float64) * torch.tensor([1.0, 3.0]) + torch.tensor([5.0, -5.0])
     residuals[::7, 0] = torch.nan
-    head.start_from(residuals)
+    head.start_from(residuals, torch.zeros(2))
     base = torch.tensor([[10.0, 20.0]], dtype=torch.float64)
     logits = head.add(head(torch.randn(1, 5, dtype=torch.float64)), base)
     assert torch.allclose(head.decode(logits), base)

@@ -23,7 +23,7 @@ def test_quantiles_of_the_t_distribution(df: float, score: float) -> None:
 def test_the_head_begins_with_tails_as_heavy_as_those_of_the_residuals(df: float) -> None:
     residuals = stats.t(df).ppf((np.arange(20_000) + 0.5) / 20_000)
     head = HEADS["student_t"](1, 1)
-    head.start_from(torch.tensor(residuals, dtype=torch.float32).unsqueeze(1))
+    head.start_from(torch.tensor(residuals, dtype=torch.float32).unsqueeze(1), torch.zeros(1))
     distribution = head.distribution(head(torch.zeros(1, 1)))
     assert distribution.df.item() == pytest.approx(df, rel=1e-3)
     assert distribution.scale.item() == pytest.approx(1.0, rel=0.02)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ohlol.config import DataSettings
 from ohlol.data.lines import Place, error_at, nfc, quote
-from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep
+from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, is_count
 from ohlol.data.readers import doubts
 from ohlol.data.readers.column_names import find_columns, join_names, list_names
 from ohlol.data.readers.column_stats import READINGS, TableStats, is_missing, parse_date
@@ -230,9 +230,16 @@ def _read_long(
         values = np.full((int(at[-1]) + 1, len(columns.numeric)), nan)
         values[at] = read.values[group]
         check_statics(read, group, columns.static, key)
-        first = group[0]
+        first, counts = group[0], is_count(read.values[group, : len(columns.targets)]).all(axis=1)
         series.append(
-            TimeSeries(key, values, *_start(times, first), statics=read.statics[first], place=read.places[first])
+            TimeSeries(
+                key,
+                values,
+                *_start(times, first),
+                statics=read.statics[first],
+                place=read.places[first],
+                no_count=None if counts.all() else read.places[group[int(np.argmin(counts))]],
+            )
         )
     if gaps:
         _warn_of_gaps(gaps, read, name, step)

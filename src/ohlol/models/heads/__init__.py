@@ -4,6 +4,7 @@ from ohlol.models.heads import (
     absolute,
     crf,
     identity,
+    negative_binomial,
     normal,
     quantile,
     regression,
@@ -14,6 +15,6 @@ from ohlol.models.heads import (
 from ohlol.models.heads.base import HEADS, MEAN_LOSS, Head, LabelHead, LinearHead, LossOptions, register
 
 __all__ = [
-    "HEADS", "MEAN_LOSS", "Head", "LabelHead", "LinearHead", "LossOptions", "absolute", "crf", "identity", "normal",
-    "quantile", "register", "regression", "sigmoid", "softmax", "student_t",
+    "HEADS", "MEAN_LOSS", "Head", "LabelHead", "LinearHead", "LossOptions", "absolute", "crf", "identity",
+    "negative_binomial", "normal", "quantile", "register", "regression", "sigmoid", "softmax", "student_t",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
+from ohlol.data.targets import COUNT_HEADS
 from ohlol.utils.registry import Registry
 
 LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
@@ -50,6 +51,10 @@ class Head(torch.nn.Module, ABC):
     """Whether a prediction is a set of K labels, each of which is there or not."""
     levels: ClassVar[tuple[float, ...]] = (0.5,)
     """The levels of the quantiles that a numeric head gives; 0.5 alone where it gives one number."""
+    counts: ClassVar[bool] = False
+    """Whether the numbers are counts: whole numbers from 0 on, in the units of the data.
+
+    Of such a head the numbers of a base are logarithms of means."""
     loss_unit: ClassVar[str] = "loss"
     """What the loss of a prediction is: "loss" in nats, "squared_error" or "absolute_error" of scaled numbers."""
     is_identity: ClassVar[bool] = False
@@ -85,16 +90,20 @@ class Head(torch.nn.Module, ABC):
         """The logits (N, K) of hidden states (N, W)."""
 
     def add(self, logits: Tensor, base: Tensor) -> Tensor:
-        """The logits (N, K) whose predictions are those of `logits` plus the numbers of `base`, (N, outputs)."""
+        """The logits (N, K) whose predictions are those of `logits` plus the numbers of `base`, (N, outputs).
+
+        A head of counts multiplies instead: the base has the logarithms of means.
+        """
         return logits + base
 
-    def start_from(self, residuals: Tensor) -> None:
+    def start_from(self, targets: Tensor, base: Tensor) -> None:
         """Set the initial weights of a head whose predictions are added to others.
 
         Args:
-            residuals: what is left to predict, (n, outputs), NaN where it is missing.
+            targets: the numbers, (n, outputs), NaN where one is missing.
+            base: what is added to, (n, outputs).
         """
-        del residuals
+        del targets, base
 
     @abstractmethod
     def loss(
@@ -229,9 +238,10 @@ HEADS: Registry[type[Head]] = Registry("head", package="ohlol.models.heads")
 
 
 def register(name: str, head: type[Head]) -> None:
-    """Add a head under a name.
+    """Add a head under a name, also for the data package, which asks whether it is one of counts.
 
     Raises:
         ValueError: another head has this name.
     """
     HEADS.add(name, head)
+    COUNT_HEADS.add(name, head.counts)

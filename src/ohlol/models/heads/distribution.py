@@ -43,8 +43,11 @@ class DistributionHead(LinearHead):
         """The distributions of the numbers, (N, K)."""
 
     @abstractmethod
-    def initial_parameters(self, residuals: Tensor) -> Tensor:
-        """The logits (K, P) of distributions around 0 that are fitted to residuals (n, K), NaN where one is missing."""
+    def initial_parameters(self, targets: Tensor, base: Tensor) -> Tensor:
+        """The biases (K, P) of distributions that are fitted to targets (n, K) around a base, NaN where one is missing.
+
+        Those of numbers that the base is added to are around 0.
+        """
 
     def split(self, logits: Tensor) -> tuple[Tensor, ...]:
         """The logits of each parameter, (N, K) each."""
@@ -55,11 +58,11 @@ class DistributionHead(LinearHead):
         location, *others = self.split(logits)
         return torch.stack([location + base, *others], dim=2).flatten(1)
 
-    def start_from(self, residuals: Tensor) -> None:
-        """Begin with the distribution of the residuals (n, K) around 0, whatever the hidden state is."""
+    def start_from(self, targets: Tensor, base: Tensor) -> None:
+        """Begin with the distribution of the targets (n, K) around the base, whatever the hidden state is."""
         with torch.no_grad():
             self.weight.zero_()
-            self.bias.copy_(self.initial_parameters(residuals).flatten())
+            self.bias.copy_(self.initial_parameters(targets, base).flatten())
 
     def loss(
         self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
@@ -69,8 +72,9 @@ class DistributionHead(LinearHead):
         A missing number, NaN, has no loss.
         """
         is_missing = torch.isnan(targets)
-        numbers = torch.where(is_missing, self.decode(logits).detach(), targets.to(logits.dtype))
-        losses = -self.distribution(logits).log_prob(numbers).masked_fill(is_missing, 0.0).mean(dim=1)
+        distribution = self.distribution(logits)
+        numbers = torch.where(is_missing, distribution.mean.detach(), targets.to(logits.dtype))
+        losses = -distribution.log_prob(numbers).masked_fill(is_missing, 0.0).mean(dim=1).to(logits.dtype)
         return losses if options.reduction == "none" else losses.mean() if options.reduction == "mean" else losses.sum()
 
     def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:

@@ -21,9 +21,9 @@ class NormalHead(DistributionHead):
         mean, scale = self.split(logits)
         return Normal(mean, scale_of(scale), validate_args=False)
 
-    def initial_parameters(self, residuals: Tensor) -> Tensor:
+    def initial_parameters(self, targets: Tensor, base: Tensor) -> Tensor:
         """Those of the mean 0 and the root mean square of the residuals."""
-        scale = logits_of_scale(torch.nanmean(residuals**2, dim=0).sqrt())
+        scale = logits_of_scale(torch.nanmean((targets - base) ** 2, dim=0).sqrt())
         return torch.stack([torch.zeros_like(scale), scale], dim=1)
 
     def at_scores(self, logits: Tensor, scores: Tensor) -> Tensor:

@@ -62,12 +62,12 @@ class QuantileHead(LinearHead):
         """The quantiles of the sums, (N, K*Q)."""
         return (self.quantiles(logits) + base.unsqueeze(2)).flatten(1)
 
-    def start_from(self, residuals: Tensor) -> None:
+    def start_from(self, targets: Tensor, base: Tensor) -> None:
         """Begin with the quantiles of the residuals (n, K) around their median, whatever the hidden state is."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of a number that has no residual
-            found = np.nanquantile(residuals.numpy(), LEVELS, axis=0)  # (Q, K); torch sorts, which takes longer
-        quantiles = torch.nan_to_num(torch.from_numpy(found)).to(residuals)
+            found = np.nanquantile((targets - base).numpy(), LEVELS, axis=0)  # (Q, K); torch sorts, which takes longer
+        quantiles = torch.nan_to_num(torch.from_numpy(found)).to(targets)
         with torch.no_grad():
             self.weight.zero_()
             self.bias.copy_((quantiles - quantiles[MEDIAN]).T.flatten())

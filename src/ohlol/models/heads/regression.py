@@ -23,7 +23,7 @@ class RegressionHead(LinearHead):
         mean = mse_loss(logits, targets)
         return mean if options.reduction == "mean" else mean * len(logits)
 
-    def start_from(self, residuals: Tensor) -> None:
+    def start_from(self, targets: Tensor, base: Tensor) -> None:
         """Begin with predictions that change nothing."""
         with torch.no_grad():
             self.weight.zero_()

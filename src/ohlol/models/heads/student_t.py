@@ -29,8 +29,9 @@ class StudentTHead(DistributionHead):
         location, scale, df = self.split(logits)
         return StudentT(_df_of(df), location, scale_of(scale), validate_args=False)
 
-    def initial_parameters(self, residuals: Tensor) -> Tensor:
+    def initial_parameters(self, targets: Tensor, base: Tensor) -> Tensor:
         """Those of the location 0 whose central intervals of 50 and 95 % hold as many of the residuals."""
+        residuals = targets - base
         levels = torch.tensor([0.5, 0.95], dtype=residuals.dtype)
         half, most = torch.nanquantile(residuals.abs(), levels, dim=0)  # (K,) each
         dfs = torch.tensor(INITIAL_DF, dtype=torch.float64)
