@@ -255,20 +255,18 @@ class Trainer:
         total = count * self.settings.epochs
         symbols = 0
         predictions: tuple[list[str], ...] = ()
-        decodes = count == self.processes.size == 1 and self._labels_steps
         while progress.batch < count and not (progress.batch and self._is_time_up):
             current = loader[progress.batch]
             batch = current.batch
             self._save_due = time.monotonic() - last_save > seconds if seconds is not None else False
             progress.lr = progress.lr_factor * learning_rate(self.settings, progress.step, total, progress.seconds)
-            is_decoded = decodes and len(batch.rows) <= MAX_PREDICTIONS
-            loss, logits = self._train_step(current, loader, needs_logits=is_decoded)
+            loss, logits = self._train_step(current, loader)
             progress.batch += 1
             progress.step += 1
             symbols += batch.total
             for callback in self.callbacks:
                 callback.on_batch_end(progress.epoch + 1, progress.batch, count, loss, batch.total)
-            if is_decoded and logits is not None:
+            if logits is not None and self._reports_predictions(batch, loader):
                 predictions = self._decode(batch, logits)
             if self._stop_requested if self.processes.size == 1 else self._stop_agreed:
                 self.save_state()
@@ -278,9 +276,7 @@ class Trainer:
                 last_save = time.monotonic()
         self._end_epoch(symbols, time.perf_counter() - start, predictions)
 
-    def _train_step(
-        self, current: DeviceBatch, loader: BatchLoader, *, needs_logits: bool
-    ) -> tuple[float, Tensor | None]:
+    def _train_step(self, current: DeviceBatch, loader: BatchLoader) -> tuple[float, Tensor | None]:
         """Take one step; the loss of the whole batch, and the logits of this process's part of it, if there are any."""
         progress, batch = self.progress, current.batch
         for group in self.optimizer.param_groups:
@@ -288,7 +284,7 @@ class Trainer:
         self.optimizer.zero_grad()
         state = carry_state(self.state, len(batch.rows)) if batch.continues_previous and not batch.is_filler else None
         observed = (self.penalties.observe,) if self.penalties else ()
-        if needs_logits or not self._has_loss_of_inputs:
+        if self._reports_predictions(batch, loader) or not self._has_loss_of_inputs:
             with self.precision.autocast():
                 logits, after = self.network(current.packed, state, *observed)
             logits, after = self.precision.to_default_dtype(logits, after)
@@ -403,6 +399,11 @@ class Trainer:
             kept=kept,
             remedy=remedy,
         )
+
+    def _reports_predictions(self, batch: Batch, loader: BatchLoader) -> bool:
+        """Whether the predictions of a batch in training are reported."""
+        is_all = len(loader) == self.processes.size == 1 and len(batch.rows) <= MAX_PREDICTIONS
+        return is_all and self._labels_steps
 
     @property
     def _has_loss_of_inputs(self) -> bool:
