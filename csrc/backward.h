@@ -351,7 +351,7 @@ template <class T, class C>
 void backward(const BackwardArgs<T>& args, AllocateScratch allocate) {
     std::size_t bytes = 0;
     const i64 panels = (args.H + BackwardScratch<T, C>::width - 1) / BackwardScratch<T, C>::width;
-    const int parts = part_count(args, C::G, panels);
+    const int parts = part_count(args, splits_hidden_units(args, C::G), C::G, panels);
     // The first construction, without memory, computes only `bytes`.
     const BackwardScratch<T, C> measure(args, nullptr, bytes, parts);
     const BackwardScratch<T, C> scratch(args, static_cast<char*>(allocate(bytes)), bytes, parts);

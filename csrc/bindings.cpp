@@ -130,7 +130,7 @@ struct LayerCall {
 };
 
 struct ForwardCall : LayerCall {
-    i64 table = 0, ids = 0, h_n, c_n;
+    i64 table = 0, ids = 0, h_n, c_n, packed_weights = 0;
 };
 
 struct BackwardCall : LayerCall {
@@ -161,6 +161,7 @@ KeywordParser<ForwardCall>& forward_parser() {
     static KeywordParser<Call> parser("forward", with_layer_fields<Call>({
                                                      {"lookup", false, {&Call::table, &Call::ids}},
                                                      {"final_states", true, {&Call::h_n, &Call::c_n}},
+                                                     {"packed_weights", false, {&Call::packed_weights}},
                                                  }));
     return parser;
 }
@@ -179,17 +180,20 @@ KeywordParser<BackwardCall>& backward_parser() {
     return parser;
 }
 
-// A kernel's number encodes its cell and its dtype.
-constexpr i64 kernel_number(int cell, bool float64) { return 2 * cell + (float64 ? 1 : 0); }
-constexpr int cell_of(i64 kernel) { return static_cast<int>(kernel / 2); }
+// A kernel's number encodes its cell, the format of its weights and its dtype.
+constexpr i64 kernel_number(int cell, int format, bool float64) { return 8 * cell + 2 * format + (float64 ? 1 : 0); }
+constexpr int cell_of(i64 kernel) { return static_cast<int>(kernel / 8); }
+constexpr int format_of(i64 kernel) { return static_cast<int>(kernel / 2 % 4); }
 constexpr bool is_float64(i64 kernel) { return kernel % 2 != 0; }
 
 nb::dict kernel_numbers() {
     nb::dict numbers;
     const std::pair<const char*, int> cells[] = {{"rnn", rnn}, {"rnn_relu", rnn_relu}, {"gru", gru}, {"lstm", lstm}};
     for (const auto& [name, cell] : cells) {
-        numbers[nb::make_tuple(name, "float32")] = kernel_number(cell, false);
-        numbers[nb::make_tuple(name, "float64")] = kernel_number(cell, true);
+        numbers[nb::make_tuple(name, "float32")] = kernel_number(cell, plain, false);
+        numbers[nb::make_tuple(name, "float64")] = kernel_number(cell, plain, true);
+        numbers[nb::make_tuple(name, "bf16")] = kernel_number(cell, bf16, false);
+        numbers[nb::make_tuple(name, "int8")] = kernel_number(cell, int8, false);
     }
     return numbers;
 }
@@ -231,6 +235,7 @@ void run_forward(const ForwardCall& call) {
     args.h_n = pointer<T>(call.h_n), args.c_n = pointer<T>(call.c_n);
     args.gates = pointer<T>(call.gates), args.cell_states = pointer<T>(call.cell_states);
     args.hidden_n = pointer<T>(call.hidden_n);
+    args.format = format_of(call.kernel), args.packed_weights = pointer<void>(call.packed_weights);
     selected_variant.load()->functions<T>().forward(args, allocate_scratch);
 }
 
@@ -250,6 +255,15 @@ void run_backward(const BackwardCall& call) {
     args.d_x = pointer<T>(call.d_x), args.add_d_x = call.add_d_x != 0;
     args.d_W_ih = pointer<T>(call.d_W_ih), args.d_W_hh = pointer<T>(call.d_W_hh);
     selected_variant.load()->functions<T>().backward(args, allocate_scratch);
+}
+
+// Packs the weights of a layer in one direction; returns the bytes needed, and only that if destination is 0.
+std::size_t pack_weights(i64 kernel, i64 I, i64 H, std::array<Address, 4> weights, Address destination) {
+    ForwardArgs<float> args;
+    args.cell = cell_of(kernel), args.format = format_of(kernel), args.T_ = args.B = args.rows = 1, args.I = I, args.H = H;
+    args.W_ih = pointer<const float>(weights[0]), args.W_hh = pointer<const float>(weights[1]);
+    args.b_ih = pointer<const float>(weights[2]), args.b_hh = pointer<const float>(weights[3]);
+    return selected_variant.load()->f32.pack(args, pointer<void>(destination));
 }
 
 // The offsets of the rows of each step; refuses batch sizes that are not positive, descending and S in total.
@@ -624,7 +638,7 @@ void bind_packed_layers(nb::module_& m, const char* name) {
         .def(
             "__init__",
             [](Layers* self, i64 kernel, i64 H) {
-                new (self) Layers(*selected_variant.load(), cell_of(kernel), H, allocate_scratch);
+                new (self) Layers(*selected_variant.load(), cell_of(kernel), format_of(kernel), H, allocate_scratch);
             },
             nb::kw_only(), "kernel"_a, "H"_a)
         .def(
@@ -699,6 +713,10 @@ NB_MODULE(_kernel, m) {
         "For tests: how many calls ran on several threads; of the last one, the threads and the estimated time of one thread.");
     m.def("is_contended", &is_contended, "Whether calls run on one thread at present, since the processors are in use.");
     m.def("packed_batch", &packed_batch, "The first batch size, or 0 unless they are positive, descending and `rows` in total.");
+    m.def("pack_weights", &pack_weights, nb::kw_only(), "kernel"_a, "I"_a, "H"_a, "weights"_a, "destination"_a,
+          nb::call_guard<nb::gil_scoped_release>(),
+          "Pack the float32 weights (W_ih or 0, W_hh, b_ih, b_hh) of a layer in one direction for calls of `forward` with this "
+          "variant; the bytes needed, and only that if destination is 0.");
     m.attr("KERNELS") = kernel_numbers();
     m.attr("FORWARD_ARGUMENTS") = nb::cast(forward_parser().names());
     m.attr("BACKWARD_ARGUMENTS") = nb::cast(backward_parser().names());

@@ -199,4 +199,16 @@ struct Lstm {
     }
 };
 
+// Calls run(Cell{}) with the cell class of a code. Without a default the compiler warns of a cell that is missing here.
+template <class T, class F>
+OHLOL_INLINE auto with_cell(int cell, F&& run) {
+    switch (static_cast<ohlol::Cell>(cell)) {
+        case ohlol::rnn: return run(Rnn<T, false>{});
+        case ohlol::rnn_relu: return run(Rnn<T, true>{});
+        case ohlol::gru: return run(Gru<T>{});
+        case ohlol::lstm: return run(Lstm<T>{});
+    }
+    __builtin_unreachable();
+}
+
 }  // namespace

@@ -17,6 +17,9 @@ using i64 = std::int64_t;
 
 enum Cell : int { rnn = 0, rnn_relu = 1, gru = 2, lstm = 3 };
 
+// What the weights of a forward pass become before their products; see reduced_weights.h. Only float32 has others than plain.
+enum Format : int { plain = 0, bf16 = 1, int8 = 2 };
+
 template <class T>
 struct LayerArgs {
     int cell = 0, threads = 1;
@@ -45,6 +48,7 @@ struct ForwardArgs : LayerArgs<T> {
     T* gates = nullptr;                      // (S, G*H), kept for backward; null where there is no backward
     T* cell_states = nullptr;                // (S, H), LSTM, likewise
     T* hidden_n = nullptr;                   // (S, H), GRU: W_hn h + b_hn, likewise
+    int format = plain;                      // of the weights
     void* packed_weights = nullptr;          // what Functions::pack wrote; null to pack in this call
     int odd_step = 0;                        // PackedLayers runs one step per call; alternates 0 and 1 so that
                                              // the panels are read in alternating directions
@@ -129,6 +133,16 @@ struct Variant {
             return f64;
     }
 };
+
+// The forward pass and the packing of weights in another format than plain.
+struct ReducedFunctions {
+    void (*forward)(const ForwardArgs<float>&, AllocateScratch);
+    std::size_t (*pack)(const ForwardArgs<float>&, void* destination);
+};
+
+extern const ReducedFunctions reduced_baseline;
+extern const ReducedFunctions reduced_avx2;
+extern const ReducedFunctions reduced_avx512;
 
 extern const Variant variant_baseline;
 extern const Variant variant_avx2;

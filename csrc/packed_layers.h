@@ -72,13 +72,13 @@ constexpr double step_serial_below = 1e5;
 template <class T>
 class PackedLayers {
   public:
-    PackedLayers(const Variant& variant, int cell, i64 H, AllocateScratch allocate)
-        : functions_(variant.functions<T>()), cell_(cell), H_(H), allocate_(allocate) {}
+    PackedLayers(const Variant& variant, int cell, int format, i64 H, AllocateScratch allocate)
+        : functions_(variant.functions<T>()), cell_(cell), format_(format), H_(H), allocate_(allocate) {}
 
     // Adds a layer on top. W_ih may be null for a first layer with a table. The table must stay valid, the rest is copied.
     void add_layer(i64 I, const T* W_ih, const T* W_hh, const T* b_ih, const T* b_hh, const T* table) {
         ForwardArgs<T> args;
-        args.cell = cell_, args.T_ = 1, args.B = 1, args.H = H_, args.I = table ? 0 : I, args.rows = 1;
+        args.cell = cell_, args.format = format_, args.T_ = 1, args.B = 1, args.H = H_, args.I = table ? 0 : I, args.rows = 1;
         args.time_stride = 1;
         args.W_ih = table ? nullptr : W_ih, args.W_hh = W_hh, args.b_ih = b_ih, args.b_hh = b_hh;
         args.table = table;
@@ -181,7 +181,7 @@ class PackedLayers {
     static Block allocate_block(std::size_t bytes) { return Block(allocate_aligned(bytes)); }
 
     Functions<T> functions_;
-    int cell_;
+    int cell_, format_;
     i64 H_;
     int odd_step_ = 0;
     AllocateScratch allocate_;

@@ -10,21 +10,18 @@
 
 namespace {
 
-// Calls run(Cell{}) with the cell class of a code. Without a default the compiler warns of a cell that is missing here.
-template <class T, class F>
-OHLOL_INLINE auto with_cell(int cell, F&& run) {
-    switch (static_cast<ohlol::Cell>(cell)) {
-        case ohlol::rnn: return run(Rnn<T, false>{});
-        case ohlol::rnn_relu: return run(Rnn<T, true>{});
-        case ohlol::gru: return run(Gru<T>{});
-        case ohlol::lstm: return run(Lstm<T>{});
-    }
-    __builtin_unreachable();
-}
+#define OHLOL_STRING_(x) #x
+#define OHLOL_STRING(x) OHLOL_STRING_(x)
+#define OHLOL_JOIN_(a, b) a##b
+#define OHLOL_JOIN(a, b) OHLOL_JOIN_(a, b)
+
+constexpr const ohlol::ReducedFunctions& reduced = ohlol::OHLOL_JOIN(reduced_, OHLOL_VARIANT);
 
 template <class T>
 void forward_any(const ForwardArgs<T>& args, AllocateScratch allocate) {
-    with_cell<T>(args.cell, [&](auto cell) { forward<T, decltype(cell)>(args, allocate); });
+    if constexpr (sizeof(T) == 4)
+        if (args.format != ohlol::plain) return reduced.forward(args, allocate);
+    with_cell<T>(args.cell, [&](auto cell) { forward<PlainWeights<T>, decltype(cell)>(args, allocate); });
 }
 
 template <class T>
@@ -34,7 +31,9 @@ void backward_any(const BackwardArgs<T>& args, AllocateScratch allocate) {
 
 template <class T>
 std::size_t pack_any(const ForwardArgs<T>& args, void* destination) {
-    return with_cell<T>(args.cell, [&](auto cell) { return pack<T, decltype(cell)>(args, destination); });
+    if constexpr (sizeof(T) == 4)
+        if (args.format != ohlol::plain) return reduced.pack(args, destination);
+    return with_cell<T>(args.cell, [&](auto cell) { return pack<PlainWeights<T>, decltype(cell)>(args, destination); });
 }
 
 constexpr int dense_vectors = 4;               // in a panel of a dense layer's weights
@@ -90,11 +89,6 @@ void apply(int function, const T* x, T* y, i64 n) {
 }
 
 }  // namespace
-
-#define OHLOL_STRING_(x) #x
-#define OHLOL_STRING(x) OHLOL_STRING_(x)
-#define OHLOL_JOIN_(a, b) a##b
-#define OHLOL_JOIN(a, b) OHLOL_JOIN_(a, b)
 
 template <class T>
 constexpr ohlol::Functions<T> functions{&forward_any<T>, &backward_any<T>, &pack_any<T>, &pack_dense<T>, &dense<T>,

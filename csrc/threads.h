@@ -134,18 +134,19 @@ Range split_batch(const LayerArgs<T>& args, int index, int count) {
 constexpr double cached_weight_bytes = 1 << 23;
 
 // Whether the threads split the hidden units, with a barrier at each step; otherwise they split the batch, without barriers.
+// `weight_bytes` are those of one weight.
 template <class T>
-bool splits_hidden_units(const LayerArgs<T>& args, int gates) {
+bool splits_hidden_units(const LayerArgs<T>& args, int gates, double weight_bytes = sizeof(T)) {
     return args.B < args.threads || (args.H >= 128 && args.B < 4 * args.threads) ||
-           double(gates) * double(args.H) * double(args.H) * sizeof(T) > cached_weight_bytes;
+           double(gates) * double(args.H) * double(args.H) * weight_bytes > cached_weight_bytes;
 }
 
 // The parts of a call: as many as threads may run it.
 template <class T>
-int part_count(const LayerArgs<T>& args, int gates, i64 panels) {
+int part_count(const LayerArgs<T>& args, bool split_hidden, int gates, i64 panels) {
     const double work = double(args.rows) * double(args.H) * double(gates) * double(args.H + (args.W_ih ? args.I : 0));
     if (args.threads <= 1 || work < args.serial_below) return 1;
-    return static_cast<int>(min(args.threads, splits_hidden_units(args, gates) ? panels : args.B));
+    return static_cast<int>(min(args.threads, split_hidden ? panels : args.B));
 }
 
 // Bytes between the memory that two threads write, so that one thread's prefetches do not touch the other's writes.

@@ -83,19 +83,25 @@ struct Tiles {
 template <class T, int NV, bool TransposedA = false>
 constexpr Tiles<T, NV, TransposedA> tiles{};
 
-// Calls body(first_row, rows, tile_fn) for blocks of rows whose sizes differ by at most one.
-template <class T, int NV, bool TransposedA = false, class F>
-OHLOL_INLINE void for_row_tiles(i64 lo, i64 hi, F&& body) {
+// Calls body(first_row, rows) for blocks of at most `most` rows whose sizes differ by at most one.
+template <int most, class F>
+OHLOL_INLINE void for_row_blocks(i64 lo, i64 hi, F&& body) {
     const i64 n = hi - lo;
     if (n <= 0) return;
-    const i64 blocks = (n + Tiles<T, NV>::max - 1) / Tiles<T, NV>::max;
+    const i64 blocks = (n + most - 1) / most;
     const i64 small = n / blocks, large = n % blocks;
     i64 row = lo;
     for (i64 b = 0; b < blocks; ++b) {
         const i64 rows = small + (b < large ? 1 : 0);
-        body(row, rows, tiles<T, NV, TransposedA>.fn[rows]);
+        body(row, rows);
         row += rows;
     }
+}
+
+// Calls body(first_row, rows, tile_fn) for such blocks.
+template <class T, int NV, bool TransposedA = false, class F>
+OHLOL_INLINE void for_row_tiles(i64 lo, i64 hi, F&& body) {
+    for_row_blocks<max_rows(NV)>(lo, hi, [&](i64 row, i64 rows) { body(row, rows, tiles<T, NV, TransposedA>.fn[rows]); });
 }
 
 constexpr i64 round_up(i64 n, i64 m) { return (n + m - 1) / m * m; }

@@ -65,7 +65,7 @@ UNTESTED_MODULES = {
         "nn/regularized_layers.py",
     },
     "parity/ compares every path with torch and with the equations": {
-        "ops/backend.py", "ops/gather.py", "ops/recurrence.py", "ops/single.py", "ops/stepping.py",
+        "ops/backend.py", "ops/gather.py", "ops/recurrence.py", "ops/reduced.py", "ops/single.py", "ops/stepping.py",
         "ops/torch_path.py",
     },
     "explain/review/test_findings.py runs every check on programs with and without its mistake": {

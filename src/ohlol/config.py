@@ -59,7 +59,8 @@ class DataSettings:
     observed: str | None = None
     """Columns of numbers that are known up to the present, separated by commas."""
     static: str | None = None
-    """Columns of categories that do not change within a series, separated by commas."""
+    """Columns that do not change within a sequence, separated by commas: categories of a series that is forecast, or
+    categories and numbers beside a text with one target."""
     layout: str | None = None
     """One of `LAYOUTS`: "long" where a row is a time step, "wide" where a row is a series."""
     season: int | None = None
@@ -82,7 +83,10 @@ LR_SCHEDULES = ("constant", "cosine", "plateau", "onecycle")
 CLASS_WEIGHTS = ("none", "balanced")
 LOSS_REDUCTIONS = ("mean", "sum")
 NAN_ACTIONS = ("stop", "skip")
-PRECISIONS = ("fp32", "bf16", "fp16")
+FULL_PRECISION = "fp32"
+PRECISIONS = (FULL_PRECISION, "bf16", "fp16")
+INFERENCE_PRECISIONS = (FULL_PRECISION, "bf16", "int8")
+"""Of the recurrent weights of a trained model on the CPU."""
 POOLINGS = ("last", "mean", "max", "attention")
 VECTORS_TRAINING = ("frozen", "tuned", "late")
 WEIGHT_AVERAGING = ("none", "ema", "nt_asgd")
@@ -218,7 +222,7 @@ class TrainSettings:
     """Seconds ("300s") or steps ("200") between two saved states within an epoch; each epoch ends with one."""
     on_nan: str = "stop"
     """One of `NAN_ACTIONS`: what happens where a loss or a gradient is not finite; "skip" skips and counts the step."""
-    precision: str = "fp32"
+    precision: str = FULL_PRECISION
     """One of `PRECISIONS`, of the network's products; the weights are float32 in any case."""
     deterministic: bool = False
     """Whether torch uses deterministic algorithms."""

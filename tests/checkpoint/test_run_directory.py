@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import ohlol
 from ohlol.checkpoint import run_config, run_directory
+from ohlol.data.codec_json import codec_to_json
 from ohlol.data.word_vectors import TABLE
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_json
@@ -67,7 +68,7 @@ def test_a_loaded_run_is_written_with_the_same_bytes(runs: dict[str, Path], task
     out = tmp_path / "again"
     run_directory.create(out, overwrite=False)
     write_json(out / "config.json", config.to_json())
-    write_json(out / "vocab.json", codec.to_json())
+    write_json(out / "vocab.json", codec_to_json(codec))
     run_directory.save_model(out, model)
     for name in ("config.json", "vocab.json", "model.safetensors"):
         assert (out / name).read_bytes() == (runs[task] / name).read_bytes()

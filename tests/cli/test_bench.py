@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ohlol import ops
 from ohlol.cli import main
 
 
@@ -30,12 +31,32 @@ def test_the_table_names_cell_and_size(capsys: pytest.CaptureFixture[str], monke
     assert [line.split()[:3] for line in out.splitlines() if "3,2,4,5" in line] == [["3,2,4,5", "infer", "rnn"]]
 
 
+@pytest.mark.skipif(not ops.available(), reason="a reduced precision needs the compiled kernels")
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_reduced_precision_is_compared_with_float32(precision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--precision", precision, "--sizes", "3,2,4,5", "--seconds", "0")
+    code, out, _ = run(capsys, *arguments, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [(row["cell"], row["grad"], row["compared_with"]) for row in rows] == [
+        (cell, False, "fp32") for cell in ("rnn", "gru", "lstm")
+    ]
+    assert all(row["backend"].endswith(f", {precision})") for row in rows)
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    assert f"fp32, {precision}," in " ".join(out.split())
+    assert f"fp32 and {precision} are measured in turns" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--cell", "elman"], "is 'elman'; it must be one of"),
         (["--sizes", "3,2"], "--sizes is '3,2'; give T,B,I,H"),
         (["--dtype", "int8"], "--dtype is 'int8'; it must be one of float32, float64"),
+        (["--precision", "int4"], "--precision is 'int4'; it must be one of fp32, bf16, int8"),
+        (["--precision", "int8", "--grad"], "--precision int8 is for inference in float32: leave --grad"),
+        (["--precision", "int8", "--cell", "mgu"], "--precision int8: there is no kernel of --cell mgu"),
     ],
 )
 def test_wrong_arguments_are_reported_in_one_line(

@@ -1,58 +1,13 @@
-"""A codec encodes a corpus as arrays, and is unchanged by a JSON round trip."""
-
-import json
+"""A codec encodes a corpus as arrays."""
 
 import numpy as np
 import pytest
+from corpora import CORPORA, PAIRS, classes, numbers, texts
 
-from ohlol.config import DataSettings
 from ohlol.data.codec import Codec
-from ohlol.data.lines import Place
-from ohlol.data.sequences import RawData, data_from_pairs
+from ohlol.data.sequences import data_from_pairs
 from ohlol.data.vocab import UNK
 from ohlol.utils.errors import InputError
-
-PAIRS = [("hello", "ohlol"), ("hole", "oleh")]
-
-
-def texts(*inputs: str, level: str = "char") -> RawData:
-    sequences = [text.split() if level == "word" else text for text in inputs]
-    places = [Place("text", i + 1) for i in range(len(inputs))]
-    return RawData("next", DataSettings("next", "text", level), list(sequences), None, places)
-
-
-def numbers(*series: np.ndarray, columns: tuple[str, ...] = ("a", "b")) -> RawData:
-    places = [Place(f"part{i}.csv", 1) for i in range(len(series))]
-    rows = [np.asarray(s, np.float64) for s in series]
-    return RawData("next_row", DataSettings("next_row", "columns"), rows, rows, places, columns, columns)
-
-
-def classes(rows: list[tuple[str, str]]) -> RawData:
-    places = [Place("names.csv", i + 2) for i in range(len(rows))]
-    settings = DataSettings("classify", "columns", "char")
-    return RawData("classify", settings, [name for name, _ in rows], [kind for _, kind in rows], places)
-
-
-CORPORA = {
-    "label": data_from_pairs(PAIRS),
-    "words": data_from_pairs([(["to", "be"], ["P", "V"]), (["or"], ["C"])]),
-    "next": texts("abracadabra"),
-    "classify": classes([("ada", "x"), ("bob", "y")]),
-    "next_row": numbers(np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])),
-}
-
-
-@pytest.mark.parametrize("unknowns", [False, True])
-@pytest.mark.parametrize("name", CORPORA)
-def test_json_round_trip(name: str, unknowns: bool) -> None:
-    corpus = CORPORA[name]
-    codec = Codec.fit(corpus, unknowns=unknowns, with_chars=name == "words", with_bigrams=name == "label")
-    again = Codec.from_json(json.loads(json.dumps(codec.to_json())))
-    assert again == codec
-    one, two = codec.encode(corpus), again.encode(corpus)
-    assert np.array_equal(one.inputs.values, two.inputs.values)
-    assert (one.word_ids is not None) == (name == "words")
-    assert (one.bigrams is not None) == (name == "label")
 
 
 def test_ids_and_labels_round_trip() -> None:
@@ -153,26 +108,3 @@ def test_numbers_are_scaled_and_the_target_is_the_next_row() -> None:
     np.testing.assert_allclose(codec.target_scale.undo(data.targets), [[2, 5], [4, 5]], rtol=1e-6)
     with pytest.raises(InputError, match="the input columns are a, c; the model was trained on a, b"):
         codec.encode(numbers(np.eye(2), columns=("a", "c")))
-
-
-BAD = [
-    None,
-    [],
-    "text",
-    {},
-    {"task": "label"},
-    {"task": "label", "symbols": {"symbols": ["a"], "counts": [1]}},
-    {"task": "label", "symbols": {"symbols": ["a"], "counts": []}, "labels": {"symbols": ["a"], "counts": [1]}},
-    {"task": "next", "symbols": {"symbols": ["a", "a"], "counts": [1, 1]}},
-    {"task": "next", "symbols": {"symbols": [1], "counts": [1]}},
-    {"task": "next_row", "columns": [{"name": "a", "mean": 0, "std": 0}], "target_columns": []},
-    {"task": "next_row", "columns": [{"name": "a"}], "target_columns": []},
-    {"task": "next_row", "columns": 3, "target_columns": []},
-]
-
-
-@pytest.mark.parametrize("data", BAD)
-def test_invalid_codecs_are_refused(data: object) -> None:
-    with pytest.raises(InputError) as refused:
-        Codec.from_json(data)
-    assert "\n" not in str(refused.value)

@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from data.reading import CONLLU, Write, read_error, slow_disk
 from ohlol.config import DataSettings
 from ohlol.data.readers.base import READERS
-from ohlol.data.sequences import check_settings, data_from_pairs, iterate_inputs, read, split_text
+from ohlol.data.sequences import data_from_pairs, iterate_inputs, read, split_text
 from ohlol.utils.errors import InputError
 
 
@@ -241,29 +240,3 @@ def test_any_bytes_are_read_or_read_error(tmp_path, content, suffix, format, lev
     assert all(len(sequence) > 0 for sequence in corpus.inputs)
     if corpus.task == "label" and targets:
         assert [len(a) for a in corpus.inputs] == [len(b) for b in corpus.targets or ()]
-
-
-@pytest.mark.parametrize(
-    ("chosen", "message"),
-    [
-        ({"season": 0}, "`season` is 0; it must be at least 1"),
-        ({"horizon": 0}, "`horizon` is 0; it must be at least 1"),
-        ({"horizon": 2**21}, "`horizon` is 2097152; it must be at most 1048576"),
-        ({"layout": "square"}, "`layout` is 'square'; it must be one of long, wide"),
-        ({"task": "classify", "horizon": 3}, "`horizon` is for task forecast, and the task is classify"),
-        ({"task": "next", "known": "x"}, "`known` is for task forecast, and the task is next"),
-        ({"task": "label", "series": "x"}, "`series` is for series of numbers, and the task is label"),
-        ({"format": "text", "time": "x"}, "`time` is for series of numbers, and the task is next"),
-        ({"format": "text", "season": 3}, "format text does not serve task forecast; use columns"),
-    ],
-)
-def test_settings_of_panels_have_bounds_and_a_task(chosen: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        check_settings(DataSettings(**chosen))
-    assert str(caught.value) == message
-
-
-def test_settings_of_forecasts_choose_the_task() -> None:
-    assert check_settings(DataSettings(known="x")).task == "forecast"
-    assert check_settings(DataSettings(series="x")).task is None
-    assert check_settings(DataSettings(task="classify", series="x", time="t")).task == "classify"

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import MOVES, TINY, moves_file, text_file, upper_pairs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +18,15 @@ from word_vector_files import make_vectors
 
 import ohlol
 from ohlol.config import TrainSettings
+from ohlol.data.batches import gather
 from ohlol.data.sequences import read
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.interop.onnx_export import build_graph
+from ohlol.models.inputs import PackedInputs
+from ohlol.ops import available
 from ohlol.utils.errors import InputError
+
+needs_kernels = pytest.mark.skipif(not available(), reason="a reduced precision needs the compiled kernels")
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +91,10 @@ def test_a_pickle_holds_word_vectors(tmp_path: Path) -> None:
 
 
 def test_a_damaged_pickle_is_refused(letters: TrainedModel) -> None:
-    function, (files,) = letters.__reduce__()
+    function, (files, precision) = letters.__reduce__()
     damaged = {**files, "model.safetensors": files["model.safetensors"][:-1] + b"?"}
     with pytest.raises(InputError, match="does not match its checksum"):
-        function(damaged)
+        function(damaged, precision)
 
 
 def test_identities_differ_between_models() -> None:
@@ -144,3 +152,67 @@ def test_a_series_of_one_column_may_be_an_array_of_one_axis(tmp_path: Path) -> N
     model = ohlol.fit(moves_file(tmp_path / "moves.csv"), input="x", **MOVES, **TINY)
     rows = np.arange(5.0)
     assert model.predict(rows) == model.predict(rows[:, None])
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """A model of task next with two layers."""
+    folder: Path = tmp_path_factory.mktemp("sentences")
+    settings: dict[str, Any] = {**TINY, "num_layers": 2}
+    return ohlol.fit(text_file(folder / "text.txt"), out=folder / "run", bptt=10, **settings)
+
+
+@needs_kernels
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_reduced_precision_is_that_of_every_path(sentences: TrainedModel, precision: str) -> None:
+    """Whole sequences, looked up or embedded, and streams of one and of many compute the same numbers."""
+    assert sentences.run is not None
+    model = ohlol.load(sentences.run, precision=precision)
+    assert (model.network.precision, sentences.network.precision) == (precision, "fp32")
+    text = "the cat sat on the mat, and the dog"
+    ids = model.codec.encode(model.raw_data([text]))
+    packed = PackedInputs.of(gather(ids, np.arange(1)))
+    with torch.no_grad():
+        looked_up, _ = model.network(packed)
+        embedded, _ = model.network.hidden(model.network.encoder(packed), packed.batch_sizes, None)
+        exact, _ = sentences.network(packed)
+    stream, streams = model.stream(), model.streams(2)
+    for t, symbol in enumerate(text):
+        torch.testing.assert_close(stream.step(symbol).logits, looked_up[t], rtol=0, atol=2e-5)
+        torch.testing.assert_close(streams.step({0: symbol, 1: symbol})[1].logits, looked_up[t], rtol=0, atol=2e-5)
+    torch.testing.assert_close(model.network.head(embedded), looked_up, rtol=0, atol=2e-5)
+    assert 0 < (looked_up - exact).abs().max() < 0.05
+    generated = "".join(model.generate("the", length=20, seed=1))
+    assert generated == "".join(deepcopy(model).generate("the", length=20, seed=1))
+
+
+@needs_kernels
+def test_copies_have_the_precision_and_identities_differ(sentences: TrainedModel) -> None:
+    assert sentences.run is not None
+    models = [ohlol.load(sentences.run, precision=precision) for precision in ("fp32", "bf16", "int8")]
+    assert models[0].identity == sentences.identity
+    assert len({model.identity for model in models}) == 3
+    for model in models:
+        for other in (deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert (other.network.precision, other.identity) == (model.network.precision, model.identity)
+    with pytest.raises(InputError, match="belongs to another model"):
+        models[0].stream().restore(models[2].stream().state())
+
+
+@needs_kernels
+def test_what_a_reduced_precision_cannot_do_is_refused(sentences: TrainedModel, tmp_path: Path) -> None:
+    assert sentences.run is not None
+    with pytest.raises(InputError, match="`precision` is 'int4'; it must be one of fp32, bf16, int8"):
+        ohlol.load(sentences.run, precision="int4")
+    model = ohlol.load(sentences.run, precision="int8")
+    with pytest.raises(InputError, match="`dynamic` trains a copy of the model, and `precision` int8 is for inference"):
+        model.evaluate_dynamic(text_file(tmp_path / "text.txt"))
+    for other in (untrained("next", cell="gru in a loop"), untrained("next", cell="mgu")):
+        with pytest.raises(
+            InputError, match="`precision` int8 needs the compiled kernels, the CPU and a cell of torch"
+        ):
+            other.network.quantize("int8")
+    with pytest.raises(
+        InputError, match="a graph holds float32 weights, and this model was loaded with `precision` int8"
+    ):
+        build_graph(model)

@@ -141,6 +141,22 @@ def test_words_of_a_text_and_the_settings_of_fit() -> None:
     assert model.model_.identity == ohlol.fit(rows, **chosen, **TINY).identity
 
 
+def test_texts_with_columns_beside_them() -> None:
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    countries = np.array(["DE", "FR", "US"])[np.arange(48) % 3]
+    X = pandas.DataFrame({"country": countries, "word": WORDS, "price": np.arange(48.0)})
+    X.loc[5, "price"] = np.nan
+    y = countries == "DE"
+    classifier = SequenceClassifier(static="country,price", seed=SEED, **SMALL).fit(X, y)
+    assert classifier.model_.codec.statics.names == ("country", "price")
+    assert (classifier.predict(X) == y).all()
+    np.testing.assert_allclose(classifier.predict_proba(X[:3]).sum(axis=1), 1, rtol=1e-5)
+    with pytest.raises(ValueError, match="X must be a data frame of country, price and one column of texts"):
+        classifier.predict(X[["word", "price"]])
+    with pytest.raises(ValueError, match="X must be a data frame of country, price and one column of texts"):
+        classifier.predict(WORDS)
+
+
 def test_a_setting_that_does_not_exist_or_is_out_of_range() -> None:
     with pytest.raises(TypeError, match=r"there is no setting 'units'; there are .*, hidden_size,"):
         SequenceClassifier(units=3)

@@ -13,6 +13,15 @@ from torch import Tensor
 RELATIVE = {torch.float32: 1e-5, torch.float64: 2e-14}
 """Largest difference allowed, as a share of the largest number of the tensor (at least 1)."""
 
+REDUCED = {"bf16": 5e-3, "int8": 5e-2}
+"""Largest distance of a layer with weights of fewer bits from float32, as a share of the largest number (at least 1).
+
+For weights as torch initializes them and inputs of size one, up to 512 units and 50 steps. A weight in bf16 is off by
+up to 2^-9 of itself, and one in int8 by up to 1/254 of the largest of its row, as are inputs and states; the errors of
+the products of a row are added with random signs, which leaves one thousandth (bf16) or one hundredth (int8) of the sum
+of a gate. The bounds allow five times as much for the steps that pass it on.
+"""
+
 ULP = {("tanh", torch.float32): 2.5, ("tanh", torch.float64): 2.5,
        ("sigmoid", torch.float32): 2.5, ("sigmoid", torch.float64): 2.5}  # fmt: skip
 """Largest error of the vector functions, in units of the last place of the true value."""

@@ -68,6 +68,30 @@ def test_a_number_equals_that_of_the_model(client: httpx.Client, models: Models)
     assert [one["number"] for one in answer["predictions"]] == pytest.approx(expected, abs=CLOSE)
 
 
+def test_columns_beside_a_text(tmp_path: Path) -> None:
+    path, run = tmp_path / "data.csv", tmp_path / "priced"
+    path.write_text("text,country,price,kind\n" + "".join(f"ab{i},{'DF'[i % 2]},{i},{i % 2}\n" for i in range(24)))
+    model = ohlol.fit(path, task="classify", input="text", target="kind", static="country,price", out=run, epochs=2)
+    rows = [{"country": "D", "price": 3}, {"country": None, "price": None}]
+    expected = [model.predict("ab1", static=row).probability for row in rows]
+    with ServerProcess([str(run)]) as server, server.client() as client:
+        url = "/v1/models/priced/predict"
+        assert client.get("/v1/models/priced").json()["static"] == ["country", "price"]
+        answer = client.post(url, json={"inputs": ["ab1", "ab1"], "static": rows}).json()
+        assert [one["probabilities"] for one in answer["predictions"]] == [
+            pytest.approx(p, abs=CLOSE) for p in expected
+        ]
+        for body, problem in (
+            ({"inputs": "ab"}, "static: 0 entries for 1 inputs; the model reads country, price"),
+            ({"inputs": "ab", "static": [{"country": "D"}]}, "`static` has 'country'; the model reads"),
+            ({"inputs": "ab", "static": [{"country": "D", "price": "dear"}]}, "column 'price' is 'dear'"),
+        ):
+            refused = client.post(url, json=body)
+            assert refused.status_code == 422
+            assert problem in refused.json()["detail"]
+        assert client.post("/v1/models/priced/explain", json={"input": "ab"}).status_code == 422
+
+
 @pytest.mark.parametrize("name", ["moves", "slopes"])
 def test_the_target_of_a_series_equals_that_of_the_model(client: httpx.Client, models: Models, name: str) -> None:
     series = [np.arange(8.0).reshape(4, 2), np.ones((2, 2))]

@@ -101,6 +101,10 @@ def _parts(codec: Codec) -> Iterator[tuple[str, str]]:
         yield from _columns("input", codec.columns, codec.scale)
     if codec.symbols is not None:
         yield "symbols", f"{len(_known(codec.symbols)):,} different ones"
+    for column in codec.statics.columns:
+        names = [value or "(empty)" for value in column.categories]
+        scale = DEVIATION.format(column.mean, column.std)
+        yield f"static {_escape(column.name)}", f"{len(names):,}: {_list(names)}" if names else scale
     if codec.labels is not None and codec.kind.has_labels:
         yield "labels", f"{len(codec.labels):,}: {_list(codec.labels.symbols)}"
     if codec.target_scale is not None:
@@ -119,6 +123,8 @@ def _limits(codec: Codec) -> Iterator[str]:
         yield "A symbol that the training data do not hold is refused."
     elif codec.symbols is not None:
         yield "A symbol that the training data do not hold is read as unknown, without its own meaning."
+    if codec.statics.size:
+        yield "Texts need the static columns above beside them; a category that is not listed is read as none of them."
     if codec.labels is not None and codec.kind.has_labels:
         if codec.kind.multiple:
             yield "A prediction is a set of the labels above, or the empty set; there are no others."

@@ -8,7 +8,7 @@ import torch
 from ohlol.cells import check_cell_name
 from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds, expected_type
 from ohlol.data.codec import Codec
-from ohlol.data.sequences import check_settings
+from ohlol.data.settings import check_settings
 from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
@@ -153,6 +153,7 @@ def sizes_from_codec(codec: Codec) -> Sizes:
         vector_size=0 if vectors is None else vectors.size,
         vector_words=0 if vectors is None else len(vectors.words),
         context_size=sum(lm.size for lm in codec.char_lms),
+        static_size=codec.statics.size,
     )
 
 

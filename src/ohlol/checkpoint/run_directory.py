@@ -31,9 +31,11 @@ from ohlol.checkpoint import snapshots
 from ohlol.checkpoint.resume_state import state_paths
 from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
 from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, read_tensors, write_tensors
+from ohlol.config import FULL_PRECISION
 from ohlol.data.char_lm import FOLDER as CHAR_LMS
 from ohlol.data.char_lm import CharLM, check_directions
 from ohlol.data.codec import Codec
+from ohlol.data.codec_json import codec_to_json
 from ohlol.data.corpus.encoded import can_be_read_again, remove, sources_of
 from ohlol.data.corpus.encoded import read_codec as codec_of
 from ohlol.data.corpus.store import read_manifest
@@ -183,7 +185,7 @@ def write_codec(run: Path, codec: Codec) -> Codec:
     for lm in codec.char_lms:
         assert lm.folder is not None
         _copy_char_lm(lm.folder, run / CHAR_LMS / lm.name)
-    write_json(run / "vocab.json", codec.to_json())
+    write_json(run / "vocab.json", codec_to_json(codec))
     return map_pretrained(run, codec)
 
 
@@ -322,9 +324,11 @@ def compute_identity(config: RunConfig, codec: Codec, model: SequenceModel) -> s
 
     Training settings, and settings that later versions may add, are not part of it; shapes are, with the weights.
     """
-    about: list[Any] = [config.task, config.data.level, config.model.cell, codec.to_json()]
+    about: list[Any] = [config.task, config.data.level, config.model.cell, codec_to_json(codec)]
     if model.pooling is not None:
         about.append(config.model.pooling)
+    if model.precision != FULL_PRECISION:
+        about.append(model.precision)
     if codec.panel is not None:
         about.append(config.training.bptt)  # as many rows are read before a forecast
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())

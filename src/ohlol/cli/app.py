@@ -12,7 +12,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from ohlol.cli.help import App, Group, Lang
-from ohlol.config import DataSettings
+from ohlol.config import INFERENCE_PRECISIONS, DataSettings
 from ohlol.data.readers.base import READERS
 from ohlol.utils.terminal import new_console
 from ohlol.utils.version import __version__
@@ -58,6 +58,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is
 Cell = Annotated[
     str | None,
     typer.Option(help="The cell of the run, where it has to be imported.", metavar="package.module:Class"),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help=f"Precision of the recurrent weights: {one_of(INFERENCE_PRECISIONS)}; bf16 and int8 are for the CPU, "
+        "faster and not exact."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _COLUMN = "by name, or by number from 1"
@@ -119,7 +126,8 @@ Observed = Annotated[
     str | None, typer.Option(help="Columns of numbers that are known up to the present.", rich_help_panel=DATA)
 ]
 Static = Annotated[
-    str | None, typer.Option(help="Columns of categories, constant within a series.", rich_help_panel=DATA)
+    str | None,
+    typer.Option(help="Columns beside a text; or of categories, constant within a series.", rich_help_panel=DATA),
 ]
 Layout = Annotated[
     str | None,

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MACHINE, Json, app, console
+from ohlol.cli.app import MACHINE, Json, app, console, one_of
+from ohlol.config import FULL_PRECISION, INFERENCE_PRECISIONS
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import join_list, translate
@@ -34,11 +35,21 @@ def bench(
         bool | None, typer.Option("--grad/--no-grad", help="Training only, or inference only; by default both.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help=f"Precision of the weights in inference: {one_of(INFERENCE_PRECISIONS)}; bf16 and int8 are compared "
+            "with fp32."
+        ),
+    ] = FULL_PRECISION,
     seconds: Annotated[float, typer.Option(help="Time to measure each row.", min=0.0)] = 1.0,
     save: Annotated[Path | None, typer.Option(help="Keep the result in a file, as JSON.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare layers with those of torch.nn, and cells with a loop: first their results, then their speed."""
+    """Compare layers with those of torch.nn, and cells with a loop: first their results, then their speed.
+
+    With a reduced precision, layers are compared with themselves in float32.
+    """
     from rich import box
     from rich.table import Table
 
@@ -48,6 +59,17 @@ def bench(
 
     if dtype not in DTYPES:
         raise InputError("`dtype` is {dtype!r}; it must be one of {dtypes}", dtype=dtype, dtypes=join_list(DTYPES))
+    is_reduced = precision != FULL_PRECISION
+    if precision not in INFERENCE_PRECISIONS:
+        raise InputError(
+            "`precision` is {precision!r}; it must be one of {precisions}",
+            precision=precision,
+            precisions=join_list(INFERENCE_PRECISIONS),
+        )
+    if is_reduced and (grad or dtype != "float32"):
+        raise InputError(
+            "`precision` {precision} is for inference in float32: leave `grad` and `dtype` out", precision=precision
+        )
     if save is not None and not save.parent.is_dir():
         raise InputError(
             "`save` is {save}, and {folder} is not a directory; create it first", save=save, folder=save.parent
@@ -58,10 +80,11 @@ def bench(
     rows = benchmark.run(
         tuple(cell or ()),
         tuple(benchmark.Size(*_parse_size(text)) for text in sizes) if sizes else benchmark.SIZES,
-        (False, True) if grad is None else (grad,),
+        (False,) if is_reduced else (False, True) if grad is None else (grad,),
         dtype=getattr(torch, dtype),
         seconds=seconds,
         limits=limits,
+        precision=precision,
     )
     plain = [{**asdict(row), "ratio": row.ratio} for row in rows]
     if save is not None:
@@ -72,7 +95,10 @@ def bench(
     table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in ("T,B,I,H", "", translate("cell")):
         table.add_column(heading, no_wrap=True)
-    for heading in (translate("torch,\nms"), translate("ohlol,\nms"), translate("speedup"), "vs\nmm", "of\nroofline"):
+    compared = [translate("torch,\nms"), translate("ohlol,\nms")]
+    if is_reduced:
+        compared = [f"{FULL_PRECISION},\nms", f"{precision},\nms"]
+    for heading in (*compared, translate("speedup"), "vs\nmm", "of\nroofline"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(translate("backend"))
     for row in rows:
@@ -107,7 +133,10 @@ def bench(
                 least=least,
             )
         )
-    print(translate("medians; torch and ohlol are measured in turns"))
+    if is_reduced:
+        print(translate("medians; fp32 and {precision} are measured in turns, both of ohlol", precision=precision))
+    else:
+        print(translate("medians; torch and ohlol are measured in turns"))
     if any(row.matmul_share is None for row in rows):
         print(
             translate(

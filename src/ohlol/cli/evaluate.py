@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Run, app, console, one_of
-from ohlol.config import DYNAMIC_OPTIMIZERS, DynamicSettings
+from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Precision, Run, app, console, one_of
+from ohlol.config import DYNAMIC_OPTIMIZERS, FULL_PRECISION, DynamicSettings
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.terminal import print_data, print_message
 from ohlol.utils.translation import choose_language, message_id, translate
@@ -55,6 +55,7 @@ def evaluate(
     encoding: Encoding = None,
     cell: Cell = None,
     device: Device = "cpu",
+    precision: Precision = FULL_PRECISION,
 ) -> None:
     """Compute the metrics of a model on a file, the scores of each class, and the labels it confuses most often."""
     parameters = dict(locals())
@@ -72,7 +73,7 @@ def evaluate(
     if chosen and not dynamic:
         raise InputError("`{chosen}` is a setting of `dynamic`, which is not given", chosen=next(iter(chosen)))
     adapts = DynamicSettings(**chosen)
-    model = load(run, device, cell=cell)
+    model = load(run, device, cell=cell, precision=precision)
     corpus = None if is_corpus(files[0]) else sequences.read(files, model.data_settings(encoding))
     accumulator = model.evaluate(files if corpus is None else corpus)
     adapted = model.evaluate_dynamic(files if corpus is None else corpus, adapts).metrics() if dynamic else None

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, app, ignore_closed_pipe
+from ohlol.cli.app import MODELS, Cell, Device, Precision, app, ignore_closed_pipe
 from ohlol.cli.predict import report_unknown
+from ohlol.config import FULL_PRECISION
 from ohlol.utils.terminal import print_data
 
 
@@ -24,12 +25,13 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
     cell: Cell = None,
     device: Device = "cpu",
+    precision: Precision = FULL_PRECISION,
 ) -> None:
     """Continue a text, and print each symbol when it is sampled."""
     from ohlol.data import sequences
     from ohlol.inference.trained_model import load
 
-    model = load(run, device, cell=cell)
+    model = load(run, device, cell=cell, precision=precision)
     symbols = model.generate(prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     by_word = model.config.data.level == "word"
     with ignore_closed_pipe():

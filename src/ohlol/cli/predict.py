@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, Encoding, Run, app, console, ignore_closed_pipe
+from ohlol.cli.app import MODELS, Cell, Device, Encoding, Precision, Run, app, console, ignore_closed_pipe
+from ohlol.config import FULL_PRECISION
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 from ohlol.utils.translation import choose_language, message_id, translate
@@ -92,13 +93,14 @@ def predict(
     encoding: Encoding = None,
     cell: Cell = None,
     device: Device = "cpu",
+    precision: Precision = FULL_PRECISION,
 ) -> None:
     """Predict labels for a text, a file, standard input or a corpus, or the rows that follow a series."""
     from ohlol.data.corpus.store import is_corpus
     from ohlol.inference.output import make_writer
     from ohlol.inference.trained_model import load
 
-    model = load(run, device, cell=cell)
+    model = load(run, device, cell=cell, precision=precision)
     if is_corpus(source) or out is not None:
         _predict_corpus(model, source, out, output_format, n_best)
         return

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import EXCHANGE, app, continue_without_output
+from ohlol.cli.app import EXCHANGE, Precision, app, continue_without_output
+from ohlol.config import FULL_PRECISION
 from ohlol.utils.errors import InputError
 
 LIMITS = "Limits"
@@ -21,6 +22,7 @@ def serve(
         list[str] | None,
         typer.Option(help="Cell of a run that has to be imported; repeatable.", metavar="package.module:Class"),
     ] = None,
+    precision: Precision = FULL_PRECISION,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but a loopback address needs a key.")
     ] = "127.0.0.1",
@@ -93,6 +95,7 @@ def serve(
         run.serve(
             runs,
             cells=cell or (),
+            precision=precision,
             host=host,
             port=port,
             key=run.load_key(api_key),

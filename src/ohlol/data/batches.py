@@ -76,6 +76,8 @@ class Dataset:
     """The ids of the pairs that each symbol forms with the symbols before and after it, (N, 2)."""
     contexts: NDArray[np.float32] | None = None
     """The states of language models at each step, (N, C), where they were computed in advance."""
+    statics: Values | None = None
+    """The static columns of each sequence, (n, C) float32."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -115,6 +117,8 @@ class Batch:
     """(S, 2)."""
     contexts: NDArray[np.float32] | None = None
     """(S, C)."""
+    statics: NDArray[np.float32] | None = None
+    """The static columns of each sequence, (B, C)."""
     continues_previous: bool = False
     """Whether these sequences continue those of the previous batch."""
     positions: NDArray[np.int64] | None = None
@@ -134,6 +138,7 @@ def fingerprint(*parts: Dataset | None) -> str:
             for ragged in (part.inputs, part.word_chars):
                 arrays += [ragged.values, ragged.offsets] if ragged is not None else []
             arrays += [part.targets, part.word_ids, part.bigrams]
+            arrays += [part.statics] if part.statics is not None else []
         for values in arrays:
             digest.update(b"," if values is None else np.ascontiguousarray(in_memory(values)).data)
         digest.update(b"|")
@@ -279,6 +284,7 @@ def _filled(data: Dataset, batch: Batch, targets: NDArray[Any] | None) -> Batch:
         word_chars=words,
         bigrams=bigrams,
         contexts=None if data.contexts is None else data.contexts[positions],
+        statics=None if data.statics is None else data.statics[batch.rows],
     )
 
 

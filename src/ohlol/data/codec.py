@@ -4,32 +4,30 @@ It is fitted to the training data and saved as a run's `vocab.json`, which every
 """
 
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
-from ohlol.data.char_lm import CharLM, check_directions
+from ohlol.data.char_lm import CharLM
 from ohlol.data.counts import Counts, as_column, as_numbers, as_symbols, concatenate, with_edges
+from ohlol.data.file_labels import FileLabels
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
-from ohlol.data.mapped import in_memory
 from ohlol.data.panel_codec import PanelCodec
 from ohlol.data.panel_dataset import encode_panel
 from ohlol.data.scale import Scale
 from ohlol.data.sequences import RawData
-from ohlol.data.spans import IOB1, IOB2, UNSEEN, bioes_labels, from_bioes, infer_iob, is_iob, to_bioes, to_iob_label
+from ohlol.data.spans import is_iob
+from ohlol.data.statics import Statics
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.data.word_vectors import WordVectors
-from ohlol.utils.errors import InputError, InputWarning, describe_error
-from ohlol.utils.files import check_encodable
+from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.translation import join_list, message_id, translate
 
 WORD_MIN_COUNT = 2
@@ -38,6 +36,8 @@ WORD_MIN_COUNT = 2
 BIGRAM_MIN_COUNT = 2
 """Pairs of neighbours that occur once become <unk>; most never occur again."""
 
+NO_STATICS = Statics()
+"""Of sequences without further columns."""
 SYMBOL, LABEL = message_id("symbol"), message_id("label")
 WRONG = message_id("every prediction for them counts as wrong")
 MISSED = message_id("each of them counts as missed")
@@ -78,15 +78,15 @@ class Codec:
     vectors: WordVectors | None = None
     char_lms: tuple[CharLM, ...] = ()
     """Language models that read the text of the words; `chars` has their characters, too."""
-    file_labels: Vocab | None = None
+    file_labels: FileLabels | None = None
     """The labels in the files, where they are IOB1 or IOB2 and `labels` are those of BIOES."""
-    scheme: str = ""
-    """The scheme of `file_labels`."""
+    statics: Statics = NO_STATICS
+    """The columns beside sequences of symbols."""
 
     @property
     def of_files(self) -> "Codec":
         """The codec that has the labels of the files; the same, where these are the labels of the model."""
-        return self if self.file_labels is None else replace(self, labels=self.file_labels, file_labels=None, scheme="")
+        return self if self.file_labels is None else replace(self, labels=self.file_labels.labels, file_labels=None)
 
     def with_bioes(self, data: Dataset) -> "Codec":
         """The codec whose labels are those of BIOES; the same, where labels are not in IOB1 or IOB2.
@@ -94,16 +94,14 @@ class Codec:
         Args:
             data: encoded training data, which show the scheme and how frequent each label is.
         """
-        if data.targets is None or self.labels is None or self.file_labels is not None or not self._marks_iob:
+        if data.targets is None or self.labels is None or self.file_labels is not None or not self.marks_iob:
             return self
-        sequences = list(self._label_sequences(data))
-        counts = dict.fromkeys(bioes_labels(self.labels.symbols), 0)
-        counts |= Counter(chain.from_iterable(map(to_bioes, sequences)))
-        labels = Vocab.from_counts(counts, unk=False)
-        return replace(self, labels=labels, file_labels=self.labels, scheme=infer_iob(sequences))
+        labels, file_labels = FileLabels.fit(self.labels, data.targets, data.inputs.offsets)
+        return replace(self, labels=labels, file_labels=file_labels)
 
     @property
-    def _marks_iob(self) -> bool:
+    def marks_iob(self) -> bool:
+        """Whether the labels of steps mark spans by B, I and O only."""
         has_steps = self.kind.has_labels and not self.kind.per_sequence
         return has_steps and self.labels is not None and is_iob(self.labels.symbols)
 
@@ -111,43 +109,7 @@ class Codec:
         """Data that `of_files` encoded, with the labels of the model as targets."""
         if self.file_labels is None or self.labels is None or data.targets is None:
             return data
-        ids = {label: i for i, label in enumerate(self.labels.symbols)}
-        converted = map(to_bioes, self.of_files._label_sequences(data))
-        targets = np.fromiter((ids.get(label, len(ids)) for label in chain.from_iterable(converted)), np.int64)
-        return replace(data, targets=targets)
-
-    def _label_sequences(self, data: Dataset) -> Iterator[list[str]]:
-        """The labels of each sequence, and a span of its own for one that training did not see."""
-        assert self.labels is not None
-        assert data.targets is not None
-        names = np.array([*self.labels.symbols, UNSEEN], dtype=object)
-        targets = in_memory(data.targets)
-        for first, last in pairwise(in_memory(data.inputs.offsets).tolist()):
-            yield names[targets[first:last]].tolist()
-
-    def to_trained_labels(self, labels: Sequence[str]) -> Sequence[str]:
-        """Labels of the files as those of the model; others as they are."""
-        is_converted = self.file_labels is not None and all(label in self.file_labels for label in labels)
-        return to_bioes(labels) if is_converted else labels
-
-    def to_file_labels(self, labels: list[str]) -> list[str]:
-        """Labels of the model as those of the files."""
-        return labels if self.file_labels is None else from_bioes(labels, self.scheme)
-
-    def to_file_probabilities(self, best: Iterable[tuple[str, float]], label: str) -> list[tuple[str, float]]:
-        """The probabilities of labels of the model as those of labels of the files, best first.
-
-        Args:
-            best: the labels of a step and their probabilities.
-            label: the label of the files that was predicted for the step.
-        """
-        if self.file_labels is None:
-            return list(best)
-        total: dict[str, float] = {}
-        for name, probability in best:
-            converted = to_iob_label(name, self.scheme, label)
-            total[converted] = total.get(converted, 0.0) + probability
-        return sorted(total.items(), key=lambda pair: -pair[1])
+        return replace(data, targets=self.file_labels.convert(data.targets, data.inputs.offsets, self.labels))
 
     @property
     def kind(self) -> TargetKind:
@@ -173,7 +135,7 @@ class Codec:
             joint_vocabulary: whether inputs and labels are the same symbols, as in the tutorial, where e is a label of
                 hello -> ohlol.
         """
-        return Codec.from_counts(
+        codec = Codec.from_counts(
             data.task,
             data.settings.level,
             Counts.of(data, with_bigrams=with_bigrams),
@@ -182,6 +144,7 @@ class Codec:
             with_bigrams=with_bigrams,
             joint_vocabulary=joint_vocabulary,
         )
+        return replace(codec, statics=Statics.fit(data.static_columns, data.statics)) if data.statics else codec
 
     @staticmethod
     def from_counts(
@@ -234,15 +197,6 @@ class Codec:
         bigrams = Vocab.from_counts(counts.bigrams, unk=True, min_count=BIGRAM_MIN_COUNT) if with_bigrams else None
         return Codec(task, symbols, labels, chars, bigrams)
 
-    def _with_file_labels(self, data: dict[str, Any]) -> "Codec":
-        """The codec with the labels of files and their scheme, as `to_json` writes them; raises ValueError."""
-        file_labels, scheme = Vocab.from_json(data["file_labels"]), data["scheme"]
-        if scheme not in (IOB1, IOB2) or not replace(self, labels=file_labels)._marks_iob:
-            raise ValueError("the labels of the files are not in IOB1 or IOB2")
-        if self.labels is None or {*self.labels.symbols} != {*bioes_labels(file_labels.symbols)}:
-            raise ValueError("the labels are not those of BIOES with the types of the files")
-        return replace(self, file_labels=file_labels, scheme=scheme)
-
     @property
     def horizon(self) -> int:
         """Steps that are forecast from each row of a panel; 0 for other data."""
@@ -270,6 +224,7 @@ class Codec:
             bigrams=len(self.bigrams) if self.bigrams is not None else 0,
             per_sequence=self.kind.per_sequence,
             multiple=self.kind.multiple,
+            statics=self.statics.size,
         )
 
     def can_read(self, other: "Codec") -> bool:
@@ -391,7 +346,8 @@ class Codec:
             pairs = self.bigrams.encode_pairs(with_edges(sequences)).astype(np.int64)
             first_pairs = np.arange(len(steps)) + np.repeat(np.arange(len(lengths)), lengths)
             bigrams = np.stack([pairs[first_pairs], pairs[first_pairs + 1]], axis=1)
-        return Dataset(inputs, targets, self.kind.per_sequence, word_ids, word_chars, bigrams)
+        statics = self.statics.encode(data.statics, data.places) if self.statics.size else None
+        return Dataset(inputs, targets, self.kind.per_sequence, word_ids, word_chars, bigrams, statics=statics)
 
     def ids(self, symbols: Sequence[str], file: str, line: int) -> NDArray[np.int64]:
         """The ids of input symbols; raises InputError, with file and line, for one that was not seen in training."""
@@ -470,95 +426,6 @@ class Codec:
                 columns=join_list(columns),
                 expected=join_list(self.columns),
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of `vocab.json`."""
-        if self.panel is not None:
-            return {"task": self.task, "panel": self.panel.to_json()}
-        if self.kind.numeric:
-            assert self.scale is not None
-            assert self.target_scale is not None
-            columns, targets = self.scale.to_json(self.columns), self.target_scale.to_json(self.target_columns)
-            return {"task": self.task, "columns": columns, "target_columns": targets}
-        labels = self.labels if self.kind.has_labels else None
-        named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
-        named["file_labels"] = self.file_labels
-        scaled = {} if self.target_scale is None else self.target_scale.to_json(self.target_columns)
-        vocabularies: dict[str, Any] = {k: v.to_json() for k, v in named.items() if v is not None}
-        if self.scale is not None:
-            vocabularies["columns"] = self.scale.to_json(self.columns)
-        if self.vectors is not None:
-            vocabularies["vectors"] = self.vectors.to_json()
-        if self.char_lms:
-            vocabularies["char_lms"] = [lm.to_json() for lm in self.char_lms]
-        scheme = {"scheme": self.scheme} if self.file_labels is not None else {}
-        return {"task": self.task, **vocabularies, **scheme, **({"target_columns": scaled} if scaled else {})}
-
-    @staticmethod
-    def from_json(data: Any) -> "Codec":
-        """The reverse of `to_json`.
-
-        Raises:
-            InputError: not what `to_json` writes.
-        """
-        try:
-            check_encodable(data)
-            task = data["task"]
-            kind = TARGET_KINDS[task]
-            if kind.horizon:
-                if "columns" in data:
-                    raise InputError(
-                        "vocab.json is of an earlier version of ohlol, whose task {task} gave the next row: "
-                        "train again, with `task` next_row for the same",
-                        task=task,
-                    )
-                return Codec.of_panel(task, PanelCodec.from_json(data["panel"]))
-            if kind.numeric:
-                inputs, targets = data["columns"], data["target_columns"]
-                names, scale = tuple(str(c["name"]) for c in inputs), Scale.from_json(inputs)
-                return Codec(
-                    task,
-                    columns=names,
-                    target_columns=tuple(str(c["name"]) for c in targets),
-                    scale=scale,
-                    target_scale=Scale.from_json(targets),
-                )
-            if "columns" in data:
-                inputs, targets = data["columns"], data["target_columns"] if kind.quantity else []
-                return Codec(
-                    task,
-                    labels=None if kind.quantity else Vocab.from_json(data["labels"]),
-                    columns=tuple(str(c["name"]) for c in inputs),
-                    target_columns=tuple(str(c["name"]) for c in targets),
-                    scale=Scale.from_json(inputs),
-                    target_scale=Scale.from_json(targets) if targets else None,
-                )
-            symbols = Vocab.from_json(data["symbols"])
-            vectors = WordVectors.from_json(data["vectors"]) if "vectors" in data else None
-            if vectors is not None and symbols.unk is None:
-                raise ValueError(f"vectors without {UNK}")
-            char_lms = check_directions(tuple(map(CharLM.from_json, data.get("char_lms", ()))))
-            if char_lms and ("chars" not in data or not kind.is_supervised):
-                raise ValueError("language models read the characters of words, and there are none")
-            if kind.quantity:
-                targets = data["target_columns"]
-                chars = Vocab.from_json(data["chars"]) if "chars" in data else None
-                names = tuple(str(c["name"]) for c in targets)
-                return Codec(
-                    task,
-                    symbols,
-                    chars=chars,
-                    target_columns=names,
-                    target_scale=Scale.from_json(targets),
-                    vectors=vectors,
-                    char_lms=char_lms,
-                )
-            labels = symbols if kind.continues_text else Vocab.from_json(data["labels"])
-            chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
-            codec = Codec(task, symbols, labels, chars, bigrams, vectors=vectors, char_lms=char_lms)
-            return codec if "file_labels" not in data else codec._with_file_labels(data)
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise InputError("vocab.json is not a vocabulary of ohlol: {error}", error=describe_error(error)) from None
 
 
 def list_symbols(vocab: Vocab) -> str:

@@ -28,6 +28,7 @@ def grow_codec(codec: Codec, start: Codec) -> Codec:
         bigrams=_union(codec.bigrams, start.bigrams),
         scale=start.scale,
         target_scale=start.target_scale if keeps_target else codec.target_scale,
+        statics=start.statics,
     )
 
 
@@ -54,10 +55,13 @@ def check_inputs(codec: Codec, start: Codec) -> None:
         raise InputError(
             "`start_from` names a run that reads {start}, and the data are {data}", start=kinds[1], data=kinds[0]
         )
-    if codec.panel is None and codec.columns != start.columns:
-        mine, other = (join_list(one.columns) for one in (codec, start))
+    read = [(one.columns or one.statics.names) if one.panel is None else () for one in (codec, start)]
+    if read[0] != read[1]:
+        mine, other = (join_list(names) or translate("none") for names in read)
         raise InputError(
-            "`start_from` names a run whose input columns are {other}, and those of the data are {mine}",
+            "`start_from` names a run whose input columns are {other}, and those of the data are {mine}"
+            if codec.symbols is None
+            else "`start_from` names a run whose `static` columns are {other}, and those of the data are {mine}",
             other=other,
             mine=mine,
         )

@@ -25,6 +25,8 @@ class ArrayLayout:
     """Whether a sequence has one target, instead of one at each step."""
     multiple: bool = False
     """Whether the target of a sequence is a set of labels, a row of 0 and 1."""
+    statics: int = 0
+    """Numbers that the static columns of a sequence are encoded as; 0 where there are none."""
 
     def arrays(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """For each array its type and its shape without the first axis."""
@@ -42,6 +44,8 @@ class ArrayLayout:
             arrays["spelling_offsets"] = (np.dtype("<i8"), ())
         if self.bigrams:
             arrays["bigrams"] = (smallest_type(self.bigrams), (2,))
+        if self.statics:
+            arrays["statics"] = (number, (self.statics,))
         return arrays
 
     def with_unseen(self) -> "ArrayLayout":

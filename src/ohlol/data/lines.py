@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from unicodedata import normalize
 
 from ohlol.data.opening import SAMPLE, STDIN, describe_encoding, name_of, open_utf8, without_compression
@@ -94,6 +94,8 @@ class Example(NamedTuple):
     None where targets are not read."""
     place: Place
     """Where it starts."""
+    statics: tuple[Any, ...] = ()
+    """The cells of the static columns beside it, each a `statics.StaticCell`."""
 
 
 def error_at(place: Place, problem: str) -> InputError:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, check_counts, format_time
 from ohlol.data.smoothing import fill_missing, seasonal_naive, smooth
+from ohlol.data.statics import check_categories, one_hot
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import join_list, translate
 
@@ -40,8 +41,6 @@ LEAST_SHARE = 0.1
 """The mean of a count is forecast as at least this share of the mean of its series."""
 LEAST_MEAN = 1e-3
 """The smallest mean of a count."""
-MAX_CATEGORIES = 1000
-"""Categories of all static columns together, each of which is a column of the input."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +108,7 @@ class PanelCodec:
         categories = tuple(
             tuple(sorted({series.statics[i] for series in panel.series})) for i in range(len(columns.static))
         )
-        if sum(map(len, categories)) > MAX_CATEGORIES:
-            raise InputError(
-                "`static` has {sum:,} categories; at most {max_categories:,} are read, such as regions, and "
-                "not a name of each series",
-                sum=sum(map(len, categories)),
-                max_categories=MAX_CATEGORIES,
-            )
+        check_categories(categories)
         codec = PanelCodec(
             columns,
             panel.step,
@@ -333,13 +326,8 @@ class PanelCodec:
 
     def _static(self, series: TimeSeries) -> Floats:
         """1 for the category of each static column, 0 for the others; a category that is new has none."""
-        return np.array(
-            [
-                float(value == category)
-                for value, categories in zip(series.statics, self.categories, strict=True)
-                for category in categories
-            ]
-        )
+        parts = zip(series.statics, self.categories, strict=True)
+        return np.array([number for value, categories in parts for number in one_hot(value, categories)])
 
     def _calendar(self, series: TimeSeries) -> Floats:
         """The part of the year, of the week and of the day of each row, (T, columns)."""

@@ -19,6 +19,7 @@ from ohlol.data.readers.column_stats import TableStats
 from ohlol.data.readers.doubts import find_gaps, format_span
 from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.readers.tables import Row, Table
+from ohlol.data.settings import check_settings
 from ohlol.data.targets import TARGET_KINDS
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.translation import message_id, translate
@@ -94,7 +95,7 @@ def profile(path: str, settings: DataSettings) -> Profile:
     Raises:
         InputError: it cannot be read at all.
     """
-    settings = sequences.check_settings(settings)
+    settings = check_settings(settings)
     if not can_be_read_again(path):
         raise InputError("{path}: can be read only once, and is read several times: give a file", path=name_of(path))
     reader, settings, reason = sequences.infer_format(Lines(path, settings.encoding), settings)

@@ -6,18 +6,17 @@ they arrive.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.config import DECIMAL_MARKS, LAYOUTS, LEVELS, MAX_SIZE, THOUSANDS_MARKS, DataSettings, check_choice
+from ohlol.config import DataSettings
 from ohlol.data.frames import Records, read_records
 from ohlol.data.interpretation import Interpretation, describe_panel
-from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc, quote
-from ohlol.data.opening import check_encoding
+from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc
 from ohlol.data.panel import Panel, TimeStep
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
 from ohlol.data.readers.column_names import split_names
@@ -25,6 +24,8 @@ from ohlol.data.readers.columns import PANEL
 from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.readers.pairs import check_pair
 from ohlol.data.readers.series import Series, join_series
+from ohlol.data.settings import check_settings
+from ohlol.data.statics import StaticCell, StaticText
 from ohlol.data.symbols import Symbols, split_line, split_lines
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
@@ -59,6 +60,8 @@ class RawData:
     """How the first file was read, and why; None for data that came from no file."""
     names: tuple[str, ...] = ()
     """The names of the series, where the sequences are series of numbers with a target each."""
+    statics: list[tuple[StaticCell, ...]] = field(default_factory=list[tuple[StaticCell, ...]])
+    """The cells of the static columns of each sequence; empty where there are none."""
     panel: Panel | None = None
     """The series, whose values `inputs` are, where the targets are a horizon."""
 
@@ -66,6 +69,15 @@ class RawData:
     def kind(self) -> TargetKind:
         """The kind of the targets."""
         return TARGET_KINDS[self.task].of_rows(bool(self.columns))
+
+    @property
+    def static_columns(self) -> tuple[str, ...]:
+        """The names of the static columns beside sequences of symbols."""
+        return tuple(split_names(self.settings.static)) if self.settings.static and not self.kind.horizon else ()
+
+    def texts(self) -> list[Any]:
+        """The sequences of symbols, with their static cells where they have some."""
+        return list(starmap(StaticText, zip(self.inputs, self.statics, strict=True))) if self.statics else self.inputs
 
     def series(self) -> list[LabelledSeries]:
         """The series of numbers with a target each, with their names but without their targets."""
@@ -229,7 +241,8 @@ def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, w
     inputs = [_in_order(example.input, settings) for example in examples]
     columns = (settings.target or "",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [example.place for example in examples]
-    return RawData(settings.task or "", settings, inputs, labels, places, target_columns=columns)
+    statics = [example.statics for example in examples if example.statics]
+    return RawData(settings.task or "", settings, inputs, labels, places, target_columns=columns, statics=statics)
 
 
 def _data_from_panel(data: PanelData) -> RawData:
@@ -285,8 +298,10 @@ def _data_from_labelled(series: Sequence[LabelledSeries], settings: DataSettings
 
 def iterate_inputs(
     path: FilePath, settings: DataSettings
-) -> Iterator[tuple[Symbols | NDArray[np.float64] | LabelledSeries, Place]]:
+) -> Iterator[tuple[Symbols | StaticText | NDArray[np.float64] | LabelledSeries, Place]]:
     """The inputs of one file with their places, each as soon as its lines arrive; series of several with their names.
+
+    Texts have the cells of their static columns with them, where the settings name some.
 
     Raises:
         InputError: as `read` does, once the line is reached.
@@ -299,7 +314,8 @@ def iterate_inputs(
     for one in contents.labelled or ():
         yield one, one.place
     for example in contents.examples or ():
-        yield _in_order(example.input, settings), example.place
+        symbols = _in_order(example.input, settings)
+        yield StaticText(symbols, example.statics) if example.statics else symbols, example.place
 
 
 def resolve(path: FilePath, settings: DataSettings, *, with_targets: bool = True) -> DataSettings:
@@ -411,109 +427,6 @@ def _pair_side(side: Any, pair: int, level: str) -> Symbols:
     except ValueError as error:
         raise InputError("pair {pair}: {error}", pair=pair, error=error) from None
     return [nfc(word) for word in words]
-
-
-FORECAST_SETTINGS = ("known", "observed", "static", "layout", "season", "horizon")
-"""Settings of panels; `time` and `series` are also those of sequences of numbers with a target each."""
-
-
-def check_settings(settings: DataSettings) -> DataSettings:
-    """Check that task, format and level exist and suit each other, and complete those that follow from the format.
-
-    Raises:
-        InputError: one does not exist, or the format does not serve the task or the level.
-    """
-    for name, value, choices in (
-        ("task", settings.task, TARGET_KINDS),
-        ("format", settings.format, READERS),
-        ("level", settings.level, LEVELS),
-    ):
-        if value is not None and value not in choices:
-            raise InputError(
-                "`{name}` is {value}; it must be one of {choices}",
-                name=name,
-                value=quote(value),
-                choices=join_list(choices),
-            )
-    for name, value, choices in (
-        ("decimal", settings.decimal, DECIMAL_MARKS),
-        ("thousands", settings.thousands, THOUSANDS_MARKS),
-    ):
-        if value is not None and value not in choices:
-            raise InputError(
-                "`{name}` is {value}; it must be one of {choices}",
-                name=name,
-                value=quote(value),
-                choices=" ".join(map(repr, choices)),
-            )
-    if settings.thousands == (settings.decimal or "."):
-        raise InputError(
-            "`decimal` and `thousands` are both {thousands}; they must differ", thousands=quote(settings.thousands)
-        )
-    if settings.label_separator is not None:
-        _check_separator(settings)
-    if settings.encoding is not None:
-        check_encoding(settings.encoding)
-    if settings.layout is not None:
-        check_choice(settings.layout, "layout", LAYOUTS)
-    for name in ("season", "horizon"):
-        if (value := getattr(settings, name)) is not None and not 1 <= value <= MAX_SIZE:
-            raise InputError(
-                "`{name}` is {value}; it must be at least 1"
-                if value < 1
-                else "`{name}` is {value}; it must be at most {most}",
-                name=name,
-                value=value,
-                most=MAX_SIZE,
-            )
-    if settings.task is None and any(getattr(settings, name) is not None for name in FORECAST_SETTINGS):
-        settings = replace(settings, task=default_task(PANEL))
-    if settings.format is not None:
-        settings = _check_format(settings, READERS[settings.format])
-    kind = None if settings.task is None else TARGET_KINDS[settings.task]
-    has_series = kind is None or kind.horizon or (kind.per_sequence and not kind.multiple)
-    for names, suits, what in (
-        (FORECAST_SETTINGS, kind is None or kind.horizon, translate("task {task}", task=default_task(PANEL))),
-        (("series", "time"), has_series, translate("series of numbers")),
-    ):
-        for name in names:
-            value = getattr(settings, name)
-            if not suits and value is not None and not (value == "" and kind is not None and kind.numeric):
-                raise InputError(
-                    "`{name}` is for {what}, and the task is {task}", name=name, what=what, task=settings.task
-                )
-    return settings
-
-
-def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
-    if settings.task is not None and not reader.serves(settings.task):
-        suitable = join_list(name for name, other in READERS.items() if other.serves(settings.task))
-        raise InputError(
-            "format {format} does not serve task {task}; use {suitable}",
-            format=settings.format,
-            task=settings.task,
-            suitable=suitable,
-        )
-    if reader.level is not None and settings.level not in (None, reader.level):
-        suitable = join_list(name for name, other in READERS.items() if other.level == settings.level)
-        raise InputError(
-            "format {format} has the level {level}; for level {wanted} use {suitable}",
-            format=settings.format,
-            level=reader.level,
-            wanted=settings.level,
-            suitable=suitable,
-        )
-    only_task = default_task(reader.targets[0]) if len(reader.targets) == 1 else None
-    return replace(settings, task=settings.task or only_task, level=reader.level or settings.level)
-
-
-def _check_separator(settings: DataSettings) -> None:
-    if not settings.label_separator:
-        raise InputError("`label_separator` is empty; give the text between two labels, such as |")
-    if settings.task is not None and not TARGET_KINDS[settings.task].multiple:
-        raise InputError(
-            "`label_separator` separates the labels of a set, and task {task} has no sets", task=settings.task
-        )
 
 
 def reader_of(settings: DataSettings) -> Reader:

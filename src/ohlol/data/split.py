@@ -64,6 +64,7 @@ def _take(data: RawData, rows: Iterable[int]) -> RawData:
         targets=[targets[i] for i in rows] if targets is not None else None,
         places=[data.places[i] for i in rows],
         names=tuple(data.names[i] for i in rows if data.names),
+        statics=[data.statics[i] for i in rows if data.statics],
     )
 
 

@@ -8,7 +8,7 @@ from copy import deepcopy
 
 import torch
 
-from ohlol.config import DynamicSettings
+from ohlol.config import FULL_PRECISION, DynamicSettings
 from ohlol.data.batches import ContiguousBatches, Dataset
 from ohlol.data.codec import Codec
 from ohlol.evaluation.evaluate import add_batch, carry_state
@@ -48,13 +48,18 @@ def evaluate_dynamic(model: SequenceModel, codec: Codec, data: Dataset, settings
         settings: the optimizer, the way back and the length of a segment.
 
     Raises:
-        InputError: the task is another one, or the loss is not finite any more.
+        InputError: the task is another one, the model has a reduced precision, or the loss is not finite any more.
     """
     if not codec.kind.continues_text:
         raise InputError(
             "`dynamic` adapts a model to the text whose next symbol it predicts, and this model's task is "
             "{task}: leave it out",
             task=codec.task,
+        )
+    if model.precision != FULL_PRECISION:
+        raise InputError(
+            "`dynamic` trains a copy of the model, and `precision` {precision} is for inference: leave one of them out",
+            precision=model.precision,
         )
     network = deepcopy(model).eval().requires_grad_()
     weights = list(zip(network.parameters(), [p.detach().clone() for p in model.parameters()], strict=True))

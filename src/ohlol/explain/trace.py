@@ -364,7 +364,9 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
             expected=count,
         )
     try:
-        return vocab.encode(list(model.codec.to_trained_labels(targets))).astype(np.int64)
+        file_labels = model.codec.file_labels
+        trained = targets if file_labels is None else file_labels.to_trained(targets)
+        return vocab.encode(list(trained)).astype(np.int64)
     except UnknownSymbol as unknown:
         known = " ".join(map(repr, vocab.symbols[:12])) + " ..." * (len(vocab) > 12)
         raise InputError(

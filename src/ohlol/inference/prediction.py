@@ -94,16 +94,22 @@ def predict_batch(
             labels = [known[i] for i in members.tolist()]
             predictions.append(Prediction(text, labels, certainty.tolist(), best, of_text, name=name))
             continue
-        labels = codec.to_file_labels([known[i] for i in scores.labels[indices].tolist()])
+        labels = _as_in_files(codec, [known[i] for i in scores.labels[indices].tolist()])
         for step, (label, (ids, values)) in enumerate(zip(labels, ranked, strict=True)):
-            pairs = codec.to_file_probabilities([(known[i], p) for i, p in zip(ids, values, strict=True)], label)
-            best.append(pairs[:count])
+            pairs = [(known[i], p) for i, p in zip(ids, values, strict=True)]
             if codec.file_labels is not None:
+                pairs = codec.file_labels.add_probabilities(pairs, label)
                 probability[step] = dict(pairs)[label]
+            best.append(pairs[:count])
         ranked = zip(scores.sequences[indices].T.tolist(), scores.sequence_probability[at].tolist(), strict=True)
-        sequences = [(codec.to_file_labels([known[i] for i in ids]), p) for ids, p in ranked if p]
+        sequences = [(_as_in_files(codec, [known[i] for i in ids]), p) for ids, p in ranked if p]
         predictions.append(Prediction(text, labels, probability, best, of_text, sequences[:count], name=name))
     return predictions
+
+
+def _as_in_files(codec: Codec, labels: list[str]) -> list[str]:
+    """The labels of a sequence as the files have them."""
+    return labels if codec.file_labels is None else codec.file_labels.from_trained(labels)
 
 
 def _members(

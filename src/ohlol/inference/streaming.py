@@ -61,7 +61,7 @@ class StreamBatch:
 
     Raises:
         InputError: the model is bidirectional, forecasts whole series, pools over the steps, reads text by language
-            models, or has a head that labels whole sequences.
+            models or columns beside it, or has a head that labels whole sequences.
     """
 
     def __init__(
@@ -90,6 +90,11 @@ class StreamBatch:
             raise InputError(
                 "this model reads the text around each word by language models (`char_lm`), so it has no "
                 "stream: a stream needs a model that was trained without them"
+            )
+        if network.encoder.static_size:
+            raise InputError(
+                "this model reads columns beside the text (`static`), so it has no stream: a stream needs a model that "
+                "was trained without them"
             )
         if codec.panel is not None:
             raise InputError(

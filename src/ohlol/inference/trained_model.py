@@ -1,6 +1,6 @@
 """TrainedModel: predict, evaluate, generate, forecast and stream with the weights of a run."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,17 +16,19 @@ import torch
 from numpy.typing import NDArray
 
 from ohlol.checkpoint import run_config, run_directory
-from ohlol.config import DataSettings, DynamicSettings
+from ohlol.config import FULL_PRECISION, DataSettings, DynamicSettings
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
 from ohlol.data.frames import Records, read_records
-from ohlol.data.lines import SERIES_ARGUMENT, TEXT_ARGUMENT, Argument, Place, error_at
+from ohlol.data.lines import SERIES_ARGUMENT, TEXT_ARGUMENT, Argument, Place, error_at, quote
 from ohlol.data.loading import PreparedData, Source, corpus_folder, prepared_from
 from ohlol.data.panel import Panel
+from ohlol.data.readers.column_stats import static_cell
 from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.sequences import RawData
+from ohlol.data.statics import StaticText
 from ohlol.data.symbols import Symbols
 from ohlol.data.targets import TargetKind
 from ohlol.evaluation.dynamic import evaluate_dynamic
@@ -87,13 +89,13 @@ class TrainedModel:
         """
         return run_directory.compute_identity(self.config, self.codec, self.network)
 
-    def __reduce__(self) -> tuple[Callable[[dict[str, bytes]], "TrainedModel"], tuple[dict[str, bytes]]]:
+    def __reduce__(self) -> tuple[Callable[[dict[str, bytes], str], "TrainedModel"], tuple[dict[str, bytes], str]]:
         with TemporaryDirectory() as folder:
             root = Path(folder)
             run_directory.write_model(root, self.config, self.codec, self.network)
             paths = sorted(path for path in root.rglob("*") if path.is_file())
             files = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
-        return _read_files, (files,)
+        return _read_files, (files, self.network.precision)
 
     def raw_data(self, texts: Iterable[Any]) -> RawData:
         """Strings, lists of symbols, or series of numbers, as data of the kind that the model reads.
@@ -106,6 +108,9 @@ class TrainedModel:
             rows, places, names = [one.rows for one in series], [one.place for one in series], [s.name for s in series]
             columns = self.codec.columns
             return RawData(self.task, self.config.data, rows, None, places, columns, names=tuple(names))
+        texts = list(texts)
+        statics = [text.cells for text in texts if isinstance(text, StaticText)]
+        texts = [text.symbols if isinstance(text, StaticText) else text for text in texts]
         inputs: list[Symbols] = [
             sequences.split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts
         ]
@@ -113,7 +118,24 @@ class TrainedModel:
         for place, sequence in zip(places, inputs, strict=True):
             if not len(sequence):
                 raise InputError("{place}: is empty; give at least one symbol", place=place)
-        return RawData(self.task, self.config.data, inputs, None, places)
+        return RawData(self.task, self.config.data, inputs, None, places, statics=statics)
+
+    def with_static(self, text: Any, values: Mapping[str, Any] | None) -> Any:
+        """A text with the values of the columns that the model reads beside it; None is a missing value.
+
+        Raises:
+            InputError: a column is missing, or the model does not read one.
+        """
+        names = self.codec.statics.names
+        if not isinstance(values, Mapping) or set(values) != set(names):
+            raise InputError(
+                "`static` has {columns}; the model reads {expected} beside the text",
+                columns=join_list(map(quote, values)) or translate("none")
+                if isinstance(values, Mapping)
+                else translate("none"),
+                expected=join_list(map(quote, names)) or translate("none"),
+            )
+        return StaticText(text, tuple(static_cell(values[name]) for name in names))
 
     def _check_series(self, series: Any, place: Place) -> LabelledSeries:
         """The rows (T, I) of a series, an array of one axis where it has one column; raises InputError."""
@@ -239,19 +261,21 @@ class TrainedModel:
         dev = None if prepared.dev is None else self.codec.convert(prepared.dev)
         return replace(prepared, train=self.codec.convert(prepared.train), dev=dev)
 
-    def predict(self, text: Any, *, n_best: int = 1) -> Prediction:
+    def predict(self, text: Any, *, n_best: int = 1, static: Mapping[str, Any] | None = None) -> Prediction:
         """Predict the label of each step of a sequence, or one label for the whole sequence, depending on the task.
 
         Args:
             text: a string, or a list of symbols; for a model of series of numbers an array (T, I).
             n_best: how many labels `Prediction.best` holds at each step.
+            static: the values of the columns that the model reads beside the text, by name; None for a missing one.
 
         Raises:
             InputError: the text is empty, or has a symbol that was not seen by a model without <unk>; the task has no
-                labels and no number for a sequence.
+                labels and no number for a sequence; a static column is missing.
         """
         if read_records(text) is not None:
             raise InputError("a table holds many sequences, and `predict` reads one; use `predict_many`")
+        text = text if static is None else self.with_static(text, static)
         return next(iter(self.predict_many([text], n_best=n_best)))
 
     def predict_many(self, texts: Any, *, n_best: int | Sequence[int] = 1) -> Iterator[Prediction]:
@@ -271,7 +295,7 @@ class TrainedModel:
         inputs = texts
         is_file = self.targets.rows and isinstance(texts, str | Path)
         if isinstance(texts, RawData):
-            inputs = texts.series() if texts.names else texts.inputs
+            inputs = texts.series() if texts.names else texts.texts()
         elif (source := texts if is_file else read_records(texts)) is not None:
             inputs = (sequence for sequence, _ in sequences.iterate_inputs(source, self.data_settings()))
         batch: list[tuple[Any, int]] = []
@@ -414,7 +438,7 @@ class TrainedModel:
         return next_rows(self.network, self.codec, data, steps)
 
 
-def _read_files(files: dict[str, bytes]) -> TrainedModel:
+def _read_files(files: dict[str, bytes], precision: str = FULL_PRECISION) -> TrainedModel:
     """The model in the files of a run directory, on the CPU; its cell is imported, if it has to be."""
     folder = Path(mkdtemp(prefix="ohlol-"))
     try:
@@ -422,7 +446,8 @@ def _read_files(files: dict[str, bytes]) -> TrainedModel:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, content)
-        model = replace(load(folder, cell=run_directory.read_config(folder).model.cell), run=None)
+        cell = run_directory.read_config(folder).model.cell
+        model = replace(load(folder, cell=cell, precision=precision), run=None)
     except BaseException:
         rmtree(folder)
         raise
@@ -433,7 +458,9 @@ def _read_files(files: dict[str, bytes]) -> TrainedModel:
     return model
 
 
-def load(run: str | Path, device: str = "cpu", *, cell: str | None = None) -> TrainedModel:
+def load(
+    run: str | Path, device: str = "cpu", *, cell: str | None = None, precision: str = FULL_PRECISION
+) -> TrainedModel:
     """Load the best weights of a run directory, ready to predict, evaluate, generate or forecast.
 
     Args:
@@ -441,11 +468,13 @@ def load(run: str | Path, device: str = "cpu", *, cell: str | None = None) -> Tr
         device: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one.
         cell: the cell of the run. One that is named as package.module:Class is imported only if it is given here, or if
             `ohlol.cells.import_cell` imported it before.
+        precision: of the recurrent weights, fp32, bf16 or int8; the last two are faster, on the CPU, and not exact: see
+            `ohlol.nn.quantize`.
 
     Raises:
         InputError: the directory does not exist, is damaged, or has another version or cell; the cell has to be
-            imported and is not given; the device does not exist.
+            imported and is not given; the device does not exist; the model cannot have the precision.
     """
     selected = devices.select_device(device)
     config, codec, network = run_directory.load_model(Path(run), cell)
-    return TrainedModel(config, codec, network.to(selected), Path(run))
+    return TrainedModel(config, codec, network.to(selected).quantize(precision), Path(run))

@@ -15,7 +15,7 @@ from ohlol.checkpoint.model_card import format_model_card
 from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
 from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, read_tensors
 from ohlol.config import TrainSettings
-from ohlol.data.codec import Codec
+from ohlol.data.codec_json import codec_from_json
 from ohlol.data.word_vectors import WordVectors
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.torch import ModelParts, parse_state_dict
@@ -104,7 +104,7 @@ def _import_exported(graph: "OnnxGraph", source: str) -> tuple[TrainedModel, str
 
     try:
         settings = parse_json(graph.metadata["settings"])
-        codec = Codec.from_json(parse_json(graph.metadata["vocabulary"]))
+        codec = codec_from_json(parse_json(graph.metadata["vocabulary"]))
         training = TrainSettings(bptt=settings.get("bptt", TrainSettings().bptt))
         config = RunConfig.from_json(
             {

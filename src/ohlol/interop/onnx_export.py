@@ -31,6 +31,8 @@ import torch
 
 from ohlol.cells import CELLS, PARAMETER_NAMES, Weights
 from ohlol.cells.lstm import LSTM
+from ohlol.config import FULL_PRECISION
+from ohlol.data.codec_json import codec_to_json
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_weights import to_onnx
 from ohlol.models.encoder import Encoder
@@ -78,6 +80,11 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
     spec, layers = CELLS[network.settings.cell], network.layers
     if spec.onnx is None and not isinstance(layers, Recurrent):
         raise InputError("`cell` {name} cannot be exported: ONNX has no operator that computes it", name=spec.name)
+    if network.precision != FULL_PRECISION:
+        raise InputError(
+            "a graph holds float32 weights, and this model was loaded with `precision` {precision}: load it with fp32",
+            precision=network.precision,
+        )
     if step and network.settings.bidirectional:
         raise InputError(
             "this model is bidirectional, so it cannot be computed step by step: `step` needs a model that "
@@ -111,6 +118,8 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         )
     g = GraphBuilder()
     x = _encoder(g, model, step)
+    if network.encoder.static_size:
+        x = _with_statics(g, network.encoder.static_size, x)
     lengths = "" if step else g.input("lengths", TensorProto.INT64, ["batch"])
     starts = [
         g.input(f"{name}_0", TensorProto.FLOAT, shape)
@@ -169,7 +178,7 @@ def graph_metadata(model: TrainedModel, step: bool = False) -> dict[str, str]:
         "opset": str(OPSET),
         "graph": "step" if step else "sequence",
         "identity": model.identity,
-        "vocabulary": json.dumps(codec.to_json(), ensure_ascii=False),
+        "vocabulary": json.dumps(codec_to_json(codec), ensure_ascii=False),
         "symbols": _to_json(codec.decode_symbols(range(len(codec.vector_rows))) if codec.symbols else codec.columns),
         "labels": _to_json(codec.labels.symbols if codec.labels else codec.target_columns),
         "settings": json.dumps(
@@ -210,7 +219,8 @@ def _encoder(g: GraphBuilder, model: TrainedModel, step: bool) -> str:
     ids = first("ids.by_time", g.input("ids", TensorProto.INT64, axes))
     if encoder.onehot:
         values = g.constant("one_hot.values", np.array([0, 1], np.float32))
-        return g.add("vectors", "OneHot", ids, g.constant("one_hot.size", np.array([encoder.size])), values, axis=-1)
+        size = g.constant("one_hot.size", np.array([encoder.symbol_size]))
+        return g.add("vectors", "OneHot", ids, size, values, axis=-1)
     parts = _embedded(g, encoder, ids)
     if encoder.reads_chars:
         chars = first("characters.by_time", g.input("characters", TensorProto.INT64, [*axes, "letters"]))
@@ -222,6 +232,14 @@ def _encoder(g: GraphBuilder, model: TrainedModel, step: bool) -> str:
         embedded = g.add("pairs.embedded", "Gather", weight, pairs)
         parts.append(g.add("pairs.joined", "Reshape", embedded, g.ints(0, 0, -1)))  # (T, B, 2, N) -> (T, B, 2N)
     return g.add("vectors", "Concat", *parts, axis=2) if len(parts) > 1 else parts[0]
+
+
+def _with_statics(g: GraphBuilder, size: int, vectors: str) -> str:
+    """The vectors of all steps with the static columns of each sequence, (T, B, I) and (B, A) to (T, B, I + A)."""
+    statics = g.add("static.by_time", "Unsqueeze", g.input("static", TensorProto.FLOAT, ["batch", size]), g.ints(0))
+    T = g.add("static.T", "Slice", g.add("static.shape", "Shape", vectors), g.ints(0), g.ints(1))
+    shape = g.add("static.steps", "Concat", T, g.ints(1, 1), axis=0)
+    return g.add("vectors.static", "Concat", vectors, g.add("static.repeated", "Expand", statics, shape), axis=2)
 
 
 def _embedded(g: GraphBuilder, encoder: Encoder, ids: str) -> list[str]:

@@ -102,6 +102,8 @@ class OnnxModel(torch.nn.Module):
             feed |= {name: value[:, 0] for name, value in feed.items() if name not in self.states}
         else:
             feed["lengths"] = padding.lengths
+        if packed.statics is not None:
+            feed["static"] = packed.statics.numpy()
         outputs: Any = self.session.run(None, feed)
         logits, *final = outputs[: 1 + len(self.states)]
         if self.model.codec.panel is not None:
@@ -229,7 +231,9 @@ def _split(batch: PackedInputs, cuts: Sequence[int]) -> list[PackedInputs]:
         rows = slice(bounds[start], bounds[end])
         word_chars = batch.word_chars and batch.word_chars._replace(word_ids=batch.word_chars.word_ids[rows])
         bigrams = None if batch.bigrams is None else batch.bigrams[rows]
-        pieces.append(PackedInputs(batch.inputs[rows], batch.batch_sizes[start:end], word_chars, bigrams))
+        sizes = batch.batch_sizes[start:end]
+        statics = None if batch.statics is None else batch.statics[: int(sizes[0])]
+        pieces.append(PackedInputs(batch.inputs[rows], sizes, word_chars, bigrams, statics=statics))
     return pieces
 
 
@@ -243,6 +247,9 @@ def _random_batch(model: TrainedModel, lengths: NDArray[np.int64], random: np.ra
     packed = PackedInputs.of(
         gather(Dataset(Ragged(random.integers(0, sizes.ids, N), offsets)), np.arange(len(lengths)))
     )
+    if encoder.static_size:
+        statics = random.standard_normal((len(lengths), encoder.static_size)).astype(np.float32)
+        packed = packed._replace(statics=torch.from_numpy(statics))
     if encoder.reads_bigrams:
         packed = packed._replace(bigrams=torch.from_numpy(random.integers(0, sizes.bigrams, (N, 2))))
     if encoder.reads_chars:

@@ -6,6 +6,7 @@ Shapes: N sequences, T time steps of a sequence, I columns of numbers, K classes
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from inspect import Parameter, Signature
+from math import isnan
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -17,10 +18,12 @@ from ohlol.data.lines import nfc, quote
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, format_time, offset_after
 from ohlol.data.readers.base import default_task
 from ohlol.data.readers.column_names import join_names, split_names
+from ohlol.data.readers.column_stats import static_cell
 from ohlol.data.readers.columns import CLASS, PANEL, QUANTITY
 from ohlol.data.readers.panels import read_rows
 from ohlol.data.readers.tables import records_table
 from ohlol.data.sequences import read_panel
+from ohlol.data.statics import StaticCell, StaticText
 from ohlol.data.targets import TargetKind
 from ohlol.inference.forecast import forecast_panel
 from ohlol.inference.trained_model import TrainedModel
@@ -85,6 +88,8 @@ def _constructor(names: Sequence[str]) -> Callable[..., None]:
 class _SequenceEstimator(_Estimator):
     """An estimator of one target for each sequence of symbols or numbers."""
 
+    data_settings = ("level", "static")
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.three_d_array = True
@@ -93,6 +98,12 @@ class _SequenceEstimator(_Estimator):
     def _fit_sequences(self, X: Any, y: Any) -> Self:
         """Train on sequences and one target each."""
         sequences = self._read_sequences(X, reset=True)
+        if isinstance(sequences[0], StaticText):
+            texts, names = cast("list[StaticText]", sequences), split_names(self.get_params()["static"])
+            rows = [
+                [text.symbols, target, *map(_cell_value, text.cells)] for text, target in zip(texts, y, strict=True)
+            ]
+            return self._train(Records((INPUT, TARGET, *names), lambda: iter(rows)), input=INPUT, target=TARGET)
         if isinstance(sequences[0], np.ndarray):
             rows = cast("list[NDArray[np.float64]]", sequences)
             names = tuple(f"x{column + 1}" for column in range(rows[0].shape[1]))
@@ -102,11 +113,13 @@ class _SequenceEstimator(_Estimator):
         return self._train(records, input=INPUT, target=TARGET)
 
     def _read_sequences(self, X: Any, *, reset: bool) -> list[Any]:
-        """Sequences as `predict_many` reads them: strings, lists of symbols, or arrays (T, I).
+        """Sequences as `predict_many` reads them: strings, lists of symbols, arrays (T, I), or texts with static cells.
 
         Raises:
-            ValueError: they are something else, or a table of numbers has other columns than in training.
+            ValueError: they are something else, or a table has other columns than in training.
         """
+        if static := self.get_params()["static"]:
+            return _static_texts(X, split_names(static))
         if isinstance(X, list | tuple) and not X:
             raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required: there is no sequence")
         cells = _symbol_cells(X)
@@ -116,6 +129,21 @@ class _SequenceEstimator(_Estimator):
             table: Any = validate_data(self, cast("Any", X), reset=reset, dtype=np.float64)
             cells = [row[:, None] for row in table]
         return cells
+
+
+def _static_texts(X: Any, static: Sequence[str]) -> list[StaticText]:
+    """The texts of a data frame with the cells of its static columns; raises ValueError."""
+    records = read_records(X) if hasattr(X, "columns") else None
+    names = () if records is None else records.names
+    texts = [i for i, name in enumerate(names) if name not in static]
+    if records is None or len(texts) != 1 or not set(static) <= set(names):
+        raise ValueError(f"with static columns X must be a data frame of {', '.join(static)} and one column of texts")
+    columns = [names.index(name) for name in static]
+    return [StaticText(row[texts[0]], tuple(static_cell(row[i]) for i in columns)) for row in records.rows()]
+
+
+def _cell_value(cell: StaticCell) -> str | float:
+    return cell.text if isnan(cell.number) else cell.number
 
 
 def _symbol_cells(X: Any) -> list[Any] | None:
@@ -190,8 +218,8 @@ class _Classes:
 class SequenceClassifier(ClassifierMixin, _SequenceEstimator):
     """One class for each sequence: `X` holds strings, lists of symbols, series of numbers, or a table.
 
-    The parameters are the settings of `ohlol.fit`, by name: `level`, the fields of `ModelSettings` and `TrainSettings`,
-    `callbacks` and `device`; None stands for the default of `ohlol.fit`.
+    The parameters are the settings of `ohlol.fit`, by name: `level`, `static`, the fields of `ModelSettings` and
+    `TrainSettings`, `callbacks` and `device`; None stands for the default of `ohlol.fit`.
 
     Attributes after `fit`: `classes_` (K,), and `model_`, the `TrainedModel`.
     """
@@ -205,7 +233,7 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):
         Args:
             X: N sequences: strings, of characters or, with `level="word"`, of words; lists of symbols; arrays (T, I) or
                 (T,) of any lengths; an array (N, T, I), or (N, T) for one column; a data frame with one column of
-                texts, or with T columns of numbers.
+                texts, or with T columns of numbers; with `static` a data frame of these columns and one of texts.
             y: N classes.
 
         Raises:

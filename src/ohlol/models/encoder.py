@@ -81,6 +81,9 @@ class Encoder(torch.nn.Module):
         if self.reads_bigrams:
             self.bigrams = _embedding(sizes.bigrams, settings.bigram_size)
             self.size += 2 * settings.bigram_size
+        self.static_size = sizes.static_size
+        self.symbol_size = self.size
+        self.size += sizes.static_size
         self.dropout = SequenceDropout(settings.embedding_dropout, settings.locked_dropout)
         self.word_dropout = settings.word_dropout
 
@@ -88,7 +91,9 @@ class Encoder(torch.nn.Module):
     def is_lookup(self) -> bool:
         """Whether the vector of a step depends on its symbol alone, so that the kernels can look up its projection."""
         drops = self.training and self.dropout.p > 0
-        reads_more = self.reads_vectors or self.reads_chars or self.reads_text or self.reads_bigrams
+        reads_more = (
+            self.reads_vectors or self.reads_chars or self.reads_text or self.reads_bigrams or self.static_size > 0
+        )
         return not (self.numeric or reads_more or drops)
 
     def attach_vectors(self, rows: Int[Tensor, " VR"], vectors: Float[Tensor, "R1 E"]) -> None:
@@ -122,7 +127,7 @@ class Encoder(torch.nn.Module):
         if self.numeric:
             parts.append(packed.inputs)
         elif self.onehot:
-            parts.append(one_hot(packed.inputs, self.size).to(torch.get_default_dtype()))
+            parts.append(one_hot(packed.inputs, self.symbol_size).to(torch.get_default_dtype()))
         elif self.has_symbols:
             parts.append(self.embed_symbols(packed.inputs))
         if self.reads_chars:
@@ -133,7 +138,16 @@ class Encoder(torch.nn.Module):
             if packed.bigrams is None:
                 raise ValueError("this model reads bigrams; give PackedInputs with `bigrams`")
             parts.append(self.bigrams(packed.bigrams).flatten(1))  # (S, 2, N) -> (S, 2N)
-        return self.dropout(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0], packed.batch_sizes)
+        vectors = self.dropout(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0], packed.batch_sizes)
+        return torch.cat([vectors, self.repeat_statics(packed).to(vectors)], dim=1) if self.static_size else vectors
+
+    def repeat_statics(self, packed: PackedInputs) -> Float[Tensor, "S A"]:
+        """The static columns of the sequence of each step."""
+        if packed.statics is None:
+            raise ValueError("this model reads static columns beside the text; give PackedInputs with `statics`")
+        sizes = packed.batch_sizes.to(packed.statics.device)
+        first = torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+        return packed.statics[torch.arange(len(first), device=first.device) - first]
 
     @property
     def symbol_table(self) -> Tensor | None:

@@ -1,7 +1,7 @@
 """What a sequence model reads: packed steps as tensors, and the sizes that follow from the data.
 
 Shapes: B sequences, T steps of the longest, S steps in all, I input size, C size of the states of language models; Sc
-characters and Tc longest length of the distinct words of a batch.
+characters and Tc longest length of the distinct words of a batch; A numbers of the static columns.
 """
 
 from dataclasses import dataclass
@@ -36,6 +36,8 @@ class PackedInputs(NamedTuple):
     """The states of language models at each step; None where the encoder has to compute them from the characters."""
     predicted: Int[Tensor, " N"] | None = None
     """The steps whose predictions are computed; None for all."""
+    statics: Float[Tensor, "B A"] | None = None
+    """The static columns of each sequence, the longest first."""
 
     @staticmethod
     def of(batch: Batch, device: torch.device = CPU) -> "PackedInputs":
@@ -51,7 +53,9 @@ class PackedInputs(NamedTuple):
         inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs
         contexts = to_device(batch.contexts, device) if batch.contexts is not None else None
         predicted = to_device(batch.predicted, device) if batch.predicted is not None else None
-        return PackedInputs(inputs, torch.from_numpy(batch.batch_sizes), word_chars, bigrams, contexts, predicted)
+        statics = to_device(batch.statics, device) if batch.statics is not None else None
+        batch_sizes = torch.from_numpy(batch.batch_sizes)
+        return PackedInputs(inputs, batch_sizes, word_chars, bigrams, contexts, predicted, statics)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class Sizes:
 
     context_size: int = 0
     """C, the size of the states of language models; 0 where there are none."""
+    static_size: int = 0
+    """A, the numbers of the static columns beside a sequence of symbols; 0 where there are none."""
 
     @property
     def ids(self) -> int:

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ohlol import nn
 from ohlol.cells import CELLS, CellSpec, name_states, select_cell
-from ohlol.config import ModelSettings
+from ohlol.config import FULL_PRECISION, INFERENCE_PRECISIONS, ModelSettings
 from ohlol.models.encoder import Encoder
 from ohlol.models.heads import HEADS, Head
 from ohlol.models.inputs import PackedInputs, Sizes
@@ -118,6 +118,35 @@ class SequenceModel(torch.nn.Module):
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
         return next(self.parameters()).dtype
+
+    @property
+    def precision(self) -> str:
+        """That of the recurrent weights in inference, one of `INFERENCE_PRECISIONS`."""
+        return self.layers.precision if isinstance(self.layers, nn.Accelerated) else FULL_PRECISION
+
+    def quantize(self, precision: str) -> "SequenceModel":
+        """Set `precision`, in place; see `ohlol.nn.quantize`.
+
+        Raises:
+            InputError: there is no such precision, or no kernel that computes the model with it.
+        """
+        if precision not in INFERENCE_PRECISIONS:
+            raise InputError(
+                "`precision` is {precision!r}; it must be one of {precisions}",
+                precision=precision,
+                precisions=join_list(INFERENCE_PRECISIONS),
+            )
+        if precision != FULL_PRECISION and not (self._has_kernel and isinstance(self.layers, nn.Accelerated)):
+            raise InputError(
+                "`precision` {precision} needs the compiled kernels, the CPU and a cell of torch without `loop`, and "
+                "this model has the cell {cell} on {device}",
+                precision=precision,
+                cell=self.settings.cell,
+                device=self.device,
+            )
+        if isinstance(self.layers, nn.Accelerated):
+            nn.quantize(self, precision)
+        return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SequenceModel":
         """Like `torch.nn.Module._apply`; ties the weights again."""
@@ -225,7 +254,7 @@ class SequenceModel(torch.nn.Module):
             b = b.clone()
         if exclude is not None:
             b[exclude] = -torch.inf
-        return SequenceStepper(self._weights(), self._layer_spec(), self._table(), (W, b))
+        return SequenceStepper(self._weights(), self._layer_spec(), self._table(), (W, b), self.precision)
 
     def make_batch_stepper(self) -> BatchStepper | None:
         """A stepper that advances many sequences by one step in the kernels; None where these cannot run the model.
@@ -240,7 +269,7 @@ class SequenceModel(torch.nn.Module):
             table = self._table()
         projection = self.head.projection
         head = None if projection is None else (projection[0].detach(), projection[1].detach())
-        return BatchStepper(weights, self._layer_spec(), table, head)
+        return BatchStepper(weights, self._layer_spec(), table, head, self.precision)
 
     @property
     def _has_kernel(self) -> bool:
@@ -258,8 +287,9 @@ class SequenceModel(torch.nn.Module):
     def _table(self) -> Tensor:
         """The input projection of every symbol in the first layer, (V, G*H)."""
         W_ih = self._weights()[0]
-        encoder = self.encoder
-        return one_hot_table(W_ih) if encoder.onehot else embedding_table(encoder.embedding.weight.detach(), W_ih)
+        if self.encoder.onehot:
+            return one_hot_table(W_ih, self.precision)
+        return embedding_table(self.encoder.embedding.weight.detach(), W_ih, self.precision)
 
     def hidden(
         self, x: Float[Tensor, "S I"], batch_sizes: Int[Tensor, " T"], state: LayerStates | None

@@ -7,6 +7,7 @@ from ohlol.nn.layers import (
     LAYER_CLASSES,
     LSTM,
     RNN,
+    Accelerated,
     GRUCell,
     LSTMCell,
     RNNCell,
@@ -14,6 +15,7 @@ from ohlol.nn.layers import (
     over_symbols,
 )
 from ohlol.nn.loop import CellLoop, StepCell, make_cell
+from ohlol.nn.quantization import quantize
 from ohlol.nn.recurrent import Recurrent
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "LAYER_CLASSES",
     "LSTM",
     "RNN",
+    "Accelerated",
     "CellLoop",
     "GRUCell",
     "LSTMCell",
@@ -32,5 +35,6 @@ __all__ = [
     "explain_backend",
     "make_cell",
     "over_symbols",
+    "quantize",
     "restore",
 ]

@@ -1,7 +1,8 @@
 """The layers of `ohlol.nn` compared with torch on this machine: that their results agree, then how long each takes.
 
 A layer of torch is compared with the same layer of ohlol, and a cell that torch has no layer of with the same cell in a
-loop over the steps, as it is and compiled by TorchScript, whichever is faster.
+loop over the steps, as it is and compiled by TorchScript, whichever is faster. A layer with a reduced precision is
+compared with the same layer of ohlol in float32, and its results with those of `ohlol.ops.reduced_equations`.
 
 Times are taken in turns, so that a change in the machine's load affects all, and the median of the turns is kept. The
 share of `torch.mm` is the layer's arithmetic per second over that of the fastest `torch.mm` of two large matrices in
@@ -9,6 +10,7 @@ the same run. It exceeds 1 where `torch.mm` uses narrower vectors than the layer
 time in which the machine could run the layer over the time measured.
 """
 
+import copy
 import math
 import statistics
 import time
@@ -22,7 +24,10 @@ from torch import Tensor
 
 from ohlol import nn
 from ohlol.cells import CellSpec, import_cell, torch_cells
+from ohlol.config import FULL_PRECISION
 from ohlol.nn.roofline import Limits, measure_limits
+from ohlol.ops import available
+from ohlol.ops.reduced_equations import run_equations
 from ohlol.utils.errors import InputError
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 2e-14}
@@ -63,7 +68,7 @@ class Row:
     size: Size
     grad: bool
     torch: float
-    """Of the fastest implementation by torch."""
+    """Of the fastest implementation by torch; with a reduced precision, of the layer in float32."""
     ours: float
     turns: int
     matmul_share: float | None
@@ -74,7 +79,7 @@ class Row:
     """What bounds it: multiply-adds or memory; empty where it is not known."""
     backend: str
     compared_with: str
-    """The fastest implementation by torch: "torch.nn", "loop" or "TorchScript"."""
+    """The fastest implementation by torch, "torch.nn", "loop" or "TorchScript"; with a reduced precision "fp32"."""
     times: dict[str, float] = field(default_factory=dict[str, float])
     """The time of each implementation by torch."""
     recording: float = 0.0
@@ -108,6 +113,8 @@ class _Contest:
     """The steps over which results are compared; None for all."""
     backend: Callable[[Tensor], str]
     recording: float = 0.0
+    reference: Run | None = None
+    """What results are compared with; None for the first of `torch`."""
 
 
 def check(contest: _Contest, x: Tensor, grad: bool) -> None:
@@ -117,7 +124,7 @@ def check(contest: _Contest, x: Tensor, grad: bool) -> None:
         ParityError: one of them is off by more than the tolerance.
     """
     x = x[: contest.checked_steps]
-    expected = _results(next(iter(contest.torch.values())), contest.parameters, x, grad)
+    expected = _results(contest.reference or next(iter(contest.torch.values())), contest.parameters, x, grad)
     for place, (a, b) in enumerate(zip(expected, _results(contest.ours, contest.our_parameters, x, grad), strict=True)):
         off, size = (a - b).abs().max().item(), max(1.0, a.abs().max().item())
         if not off <= contest.tolerance * size:
@@ -174,6 +181,7 @@ def run(
     dtype: torch.dtype = torch.float32,
     seconds: float = 1.0,
     limits: Limits | None = None,
+    precision: str = FULL_PRECISION,
 ) -> list[Row]:
     """Measure every cell at every size, without gradients and with forward and backward.
 
@@ -184,9 +192,10 @@ def run(
         dtype: float32 or float64.
         seconds: how long to take turns for each row, at least `MIN_TURNS` turns.
         limits: of this machine; measured if not given.
+        precision: one of `INFERENCE_PRECISIONS`; a reduced one is compared with float32, in inference alone.
 
     Raises:
-        InputError: no such cell, or it cannot be made of these sizes.
+        InputError: no such cell, or it cannot be made of these sizes, or has no kernel with this precision.
         ParityError: the results differ; nothing is measured then.
 
     >>> [row] = run(["gru"], [Size(3, 2, 4, 4)], [False], seconds=0.01)
@@ -198,7 +207,10 @@ def run(
     limits = limits or measure_limits(dtype)
     for size in sizes:
         for spec in specs:
-            contest = _of_layer(spec, size, dtype) if spec.torch_layer is not None else _of_cell(spec, size, dtype)
+            if precision != FULL_PRECISION:
+                contest = _of_reduced(spec, size, precision)
+            else:
+                contest = _of_layer(spec, size, dtype) if spec.torch_layer is not None else _of_cell(spec, size, dtype)
             x = torch.randn(size.T, size.B, size.inputs, dtype=dtype)
             rows += [_measure(contest, spec, size, x, train, limits, seconds) for train in grad]
     return rows
@@ -220,7 +232,7 @@ def _measure(
         work, traffic = count_work(len(spec.gates), size, grad)
         matmul_share = work / ours / limits.matmul
         least, bound = limits.least_time(work, traffic * x.itemsize)
-        roofline_share = least / ours
+        roofline_share = None if contest.reference is not None else least / ours
     return Row(
         cell=spec.name,
         size=size,
@@ -271,6 +283,34 @@ def _of_layer(spec: CellSpec, size: Size, dtype: torch.dtype) -> _Contest:
         tolerance=TOLERANCE[dtype],
         checked_steps=None,
         backend=lambda x: nn.explain_backend(ours, x),
+    )
+
+
+def _of_reduced(spec: CellSpec, size: Size, precision: str) -> _Contest:
+    """A layer in float32 and with a reduced precision."""
+    if spec.torch_layer is None or spec.kernel is None or not available():
+        raise InputError(
+            "`precision` {precision}: there is no kernel of `cell` {name}", precision=precision, name=spec.name
+        )
+    exact: Any = nn.LAYER_CLASSES[spec.torch_layer](size.inputs, size.hidden, **spec.torch_options)  # pyright: ignore[reportArgumentType]
+    ours = nn.quantize(copy.deepcopy(exact), precision)
+    run, weights = _as_run(ours), [p.detach() for p in exact.parameters()]
+
+    def state_exactly(x: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        states = (x.new_zeros(x.size(1), size.hidden),) * len(spec.states)
+        out, final = run_equations(spec.name, x, states, weights, precision, run(x)[0])
+        return out, [s.unsqueeze(0) for s in final]
+
+    return _Contest(
+        name=f"{type(ours).__name__} ({precision})",
+        parameters=[],
+        torch={FULL_PRECISION: _as_run(exact)},
+        ours=run,
+        our_parameters=[],
+        tolerance=TOLERANCE[torch.float32],
+        checked_steps=CHECKED_STEPS,
+        backend=lambda x: nn.explain_backend(ours, x),
+        reference=state_exactly,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ohlol.nn.layers import CELL_CLASSES, LAYER_CLASSES, Accelerated
+from ohlol.nn.layers import CELL_CLASSES, DERIVED, LAYER_CLASSES, Accelerated
 from ohlol.nn.regularization import Regularization
 
 _ACCELERATED: dict[type[torch.nn.Module], type[torch.nn.Module]] = {**LAYER_CLASSES, **CELL_CLASSES}
@@ -48,7 +48,7 @@ def accelerate(module: torch.nn.Module) -> torch.nn.Module:
 def restore(module: torch.nn.Module) -> torch.nn.Module:
     """Turn every recurrent layer of `ohlol.nn` inside a model into the one of `torch.nn`, in place.
 
-    It undoes `accelerate`: parameters, hooks and modes stay as they are. A `Recurrent` is left alone.
+    It undoes `accelerate`, and `quantize`: parameters, hooks and modes stay as they are. A `Recurrent` is left alone.
 
     Args:
         module: any module, or a recurrent layer itself.
@@ -78,7 +78,7 @@ def restore(module: torch.nn.Module) -> torch.nn.Module:
                 f"{where} has zoneout, recurrent_dropout, weight_dropout or locked_dropout, which torch's layer has not"
             )
     for _, layer in layers:
-        for name in ("regularization", "weight_dropout", "locked_dropout", "_recurrent", "_singles"):
+        for name in ("regularization", "weight_dropout", "locked_dropout", "precision", *DERIVED):
             vars(layer).pop(name, None)
         layer.__class__ = _RESTORED[type(layer)]
     return module

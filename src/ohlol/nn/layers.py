@@ -18,6 +18,7 @@ from torch.jit import _trace
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
+from ohlol.config import FULL_PRECISION
 from ohlol.nn.regularization import Regularization, SequenceDropout, check_probability
 from ohlol.nn.regularized_layers import drop_recurrent_weights, run_regularized
 from ohlol.nn.shape_errors import add_shape_advice
@@ -26,6 +27,7 @@ from ohlol.ops import LayerSpec, embedding_table, one_hot_table, selected
 from ohlol.ops.backend import ABSENT
 from ohlol.ops.operators import run_operator
 from ohlol.ops.recurrence import run_checked
+from ohlol.ops.reduced import ReducedWeights, refuse_gradients, run_reduced
 from ohlol.ops.validation import TENSOR_TYPES, check_ids, find_unreadable, packed_batch, weight_shapes
 
 ONE_STEP = 1 << 16
@@ -149,7 +151,8 @@ def _fallback_reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
     if [weight.shape for weight in weights] != shapes:
         return f"{UNFIT_WEIGHTS}: their shapes are not those of the layer"
     shape_problem = _shape_problem(layer, x, input if packed else None, states)
-    if not shape_problem and not is_pair and x.numel() == layer.input_size and weights[1].numel() >= ONE_STEP:
+    takes_one_step = not is_pair and x.numel() == layer.input_size and weights[1].numel() >= ONE_STEP
+    if not shape_problem and takes_one_step and layer.precision == FULL_PRECISION:  # pyright: ignore[reportUnnecessaryComparison, reportAttributeAccessIssue, reportUnknownMemberType]
         return "one step of one sequence: torch's product with a vector needs no packed weights and is faster"
     return shape_problem
 
@@ -256,6 +259,62 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any, weights: Any, run: Cal
     return out, (tuple(final) if is_pair else final[0])
 
 
+def _run_reduced(layer: Any, input: Any, state: Any) -> Any:
+    """The forward pass with a reduced precision; raises RuntimeError where that cannot be."""
+    weights = _flat_weights(layer)
+    reason = _reduced_obstacle(layer, input, state)
+    if reason and not _mode_obstacle(layer):
+        torch_class = next(c for c in type(layer).__mro__ if c in LAYER_CLASSES)
+        results = torch_class.forward(layer, input, state)  # raises torch's error where the arguments do not fit
+        if not _tensors_of(input, None)[0].numel():
+            return results
+    if reason:
+        kind = _describe_reduced(layer)
+        raise RuntimeError(f"{kind} runs in the compiled kernels alone, in float32, and here {reason}")
+    reduced = _reduced_weights(layer, weights)
+    out, final = _run(layer, input, state, weights, partial(run_reduced, reduced=reduced))
+    return _refuse_gradients(layer, input, state, out, final)
+
+
+def _reduced_obstacle(layer: Any, input: Any, state: Any) -> str:
+    """Why this call cannot run with a reduced precision, or an empty string."""
+    if reason := _mode_obstacle(layer) or _fallback_reason(layer, input, state):
+        return reason
+    dtype = next(layer.parameters()).dtype
+    return "" if dtype is torch.float32 else f"the weights have dtype {dtype}"
+
+
+def _mode_obstacle(layer: Any) -> str:
+    """Why no call can run with a reduced precision, whatever its arguments; or an empty string."""
+    if layer.training:
+        return "it is in training mode, which needs all bits of the weights: call `eval()`, or quantize to fp32"
+    return ABSENT or ("torch.compile traces the call" if torch.compiler.is_compiling() else find_tracing())
+
+
+def _reduced_weights(layer: Any, weights: list[Any]) -> ReducedWeights:
+    """The packed weights of a layer, packed again where they have changed."""
+    reduced: ReducedWeights | None = layer.__dict__.get("_reduced")
+    if reduced is None or not reduced.is_current(weights, layer.precision):
+        reduced = layer.__dict__["_reduced"] = ReducedWeights(_layer_spec(layer), weights, layer.precision)
+    return reduced
+
+
+def _describe_reduced(layer: Any) -> str:
+    return f"this {type(layer).__name__} with {layer.precision} weights"
+
+
+def _refuse_gradients(layer: Any, input: Any, state: Any, out: Any, final: Any) -> Any:
+    """The results, which raise an error where a gradient through them is asked for."""
+    if not torch.is_grad_enabled():
+        return out, final
+    packed = isinstance(out, PackedSequence)
+    message = f"{_describe_reduced(layer)} has no gradient: train it before `quantize`, or quantize to fp32"
+    data, *states = refuse_gradients(
+        message, (*_tensors_of(input, state), *layer.parameters()), _tensors_of(out, final)
+    )
+    return out._replace(data=data) if packed else data, tuple(states) if isinstance(final, tuple) else states[0]
+
+
 def _run_one_by_one(layer: torch.nn.RNNBase, input: Any, hx: Any) -> Any:
     """The forward pass in training with locked dropout: layer by layer, with one mask for each sequence in between."""
     is_pair = layer.mode in _PAIR_MODES
@@ -338,6 +397,10 @@ def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
     )
 
 
+DERIVED = ("_recurrent", "_singles", "_reduced")
+"""Attributes of a layer that are made again from its weights."""
+
+
 class Accelerated(_Converted):
     """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path, and regularization of the step.
 
@@ -352,6 +415,8 @@ class Accelerated(_Converted):
     regularization = Regularization()
     weight_dropout = 0.0
     locked_dropout = False
+    precision = FULL_PRECISION
+    """Of the weights; `ohlol.nn.quantize` sets it."""
 
     def __init__(
         self: Any,
@@ -375,7 +440,7 @@ class Accelerated(_Converted):
     def __getstate__(self: Any) -> dict[str, Any]:
         """Without the modules that run the layer with its own weights, of which some may be results of a dropout."""
         state: Any = super().__getstate__()
-        return {name: value for name, value in state.items() if name not in ("_recurrent", "_singles")}
+        return {name: value for name, value in state.items() if name not in DERIVED}
 
     @property
     def is_regularized(self: Any) -> bool:
@@ -392,6 +457,7 @@ class Accelerated(_Converted):
         """Torch's, and the options of regularization that are set."""
         options = {"zoneout": self.regularization.zoneout, "recurrent_dropout": self.regularization.recurrent_dropout}
         options |= {"weight_dropout": self.weight_dropout, "locked_dropout": self.locked_dropout}
+        options["precision"] = self.precision if self.precision != FULL_PRECISION else ""
         return super().extra_repr() + "".join(f", {name}={value}" for name, value in options.items() if value)  # type: ignore[misc]
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
@@ -402,6 +468,8 @@ class Accelerated(_Converted):
             return self._forward(input, hx)
 
     def _forward(self: Any, input: Any, hx: Any) -> Any:
+        if self.precision != FULL_PRECISION:
+            return _run_reduced(self, input, hx)
         regularization = self.regularization
         if regularization.zoneout or (regularization.recurrent_dropout and self.training):
             return run_regularized(self, regularization, _CELL_NAMES[self.mode], self.locked_dropout, input, hx)
@@ -484,20 +552,26 @@ def over_symbols(
     packed = batch_sizes if ids.dim() == 1 else None
     if _fallback_reason(layer, x if packed is None else PackedSequence(x, packed), state):
         return None
-    spec = _layer_spec(layer)
+    spec, precision = _layer_spec(layer), layer.precision
+    run: Callable[..., tuple[Tensor, ...]] = run_checked
+    if precision != FULL_PRECISION:
+        if _reduced_obstacle(layer, x if packed is None else PackedSequence(x, packed), state):
+            return None  # the layer itself says why
+        run = partial(run_reduced, reduced=_reduced_weights(layer, weights))
     tables: list[Tensor] = []
     for d in range(spec.directions):
         at = d * (4 if layer.bias else 2)
         W_ih = weights[at]
-        table = one_hot_table(W_ih) if vectors is None else embedding_table(vectors, W_ih)
+        table = one_hot_table(W_ih, precision) if vectors is None else embedding_table(vectors, W_ih, precision)
         weights = [*weights[:at], table, *weights[at + 1 :]]
         tables.append(table)
     check_ids(ids, tables)
     if packed is not None:
         spec = spec._replace(batch_first=False)
     h_0, c_0 = (None, None) if state is None else state if layer.mode in _PAIR_MODES else (state, None)
-    out, *final = run_checked(ids, h_0, c_0, weights, spec, packed)
-    return out, (tuple(final) if layer.mode in _PAIR_MODES else final[0])
+    out, *states = run(ids, h_0, c_0, weights, spec, packed)
+    final = tuple(states) if layer.mode in _PAIR_MODES else states[0]
+    return (out, final) if precision == FULL_PRECISION else _refuse_gradients(layer, out, state, out, final)
 
 
 LAYER_CLASSES: dict[type[torch.nn.RNNBase], type[torch.nn.RNNBase]] = {
@@ -523,7 +597,8 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
         state: the state of the call, if it has one.
 
     Returns:
-        "kernel (avx512)" and the like, or "torch: " and the reason.
+        "kernel (avx512)" and the like, or "torch: " and the reason. With a reduced precision "kernel (avx512, int8)",
+        or "error: " and the reason, since there is no other path and the call raises an error.
 
     >>> explain_backend(torch.nn.LSTM(3, 5), torch.ones(7, 2, 3))
     'torch: the layer is a torch.nn.LSTM; call ohlol.accelerate to change it'
@@ -535,6 +610,9 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
         if type(layer) in LAYER_CLASSES or type(layer) in CELL_CLASSES:
             return f"torch: the layer is a torch.nn.{type(layer).__name__}; call ohlol.accelerate to change it"
         return f"torch: a {type(layer).__name__} has no kernel"
+    if layer.precision != FULL_PRECISION:
+        reason = _reduced_obstacle(layer, x, state)
+        return f"error: {reason}" if reason else f"kernel ({selected()}, {layer.precision})"
     if takes_operators(torch.compiler.is_compiling()):
         reason = _operator_obstacle(layer, x, state, _current_weights(layer))  # type: ignore[arg-type]
     else:

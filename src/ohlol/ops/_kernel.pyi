@@ -6,7 +6,7 @@ Shapes: T steps, B entries, I input size, H hidden size, G gates, S rows, V symb
 from collections.abc import Sequence
 
 KERNELS: dict[tuple[str, str], int]
-"""The number of each kernel, by the name a `CellSpec` has as `kernel` and "float32" or "float64"."""
+"""The number of each kernel, by the name a `CellSpec` has as `kernel` and "float32", "float64", "bf16" or "int8"."""
 SERIAL_BELOW: float
 FORWARD_ARGUMENTS: list[str]
 BACKWARD_ARGUMENTS: list[str]
@@ -37,7 +37,11 @@ def forward(
     saved: tuple[int, int, int],  # gates (S, G*H), cell states (S, H), W_hn h + b_hn (S, H): kept for backward
     lookup: tuple[int, int] = ...,  # table (V, G*H) and ids (S,), instead of x and W_ih
     final_states: tuple[int, int],  # h_n, c_n, each (B, H)
+    packed_weights: int = 0,  # by pack_weights, for the same kernel
 ) -> None: ...
+def pack_weights(
+    *, kernel: int, I: int, H: int, weights: Sequence[int], destination: int
+) -> int: ...  # the bytes needed, and only that if the destination is 0
 def backward(
     *,
     kernel: int,

@@ -9,7 +9,7 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,12 +18,15 @@ import torch
 from torch import Tensor
 
 from ohlol.cells import CELLS
+from ohlol.config import FULL_PRECISION
 from ohlol.utils.processors import find_processors
 
 if TYPE_CHECKING:
     from ohlol.ops import _kernel
 
 VARIANTS = ("avx512", "avx2", "baseline")
+_ALIGNMENT = 64
+"""Bytes to which packed weights are aligned."""
 
 _fills_with_nan = False
 
@@ -126,14 +129,38 @@ def kernel_cell(name: str) -> KernelCell:
     return KernelCell(float32, float64, len(spec.gates), len(spec.states) > 1, spec.has_reset)
 
 
-def packed_layers(cell: str, dtype: torch.dtype, H: int) -> "_kernel.PackedLayersFloat32":
-    """A stack of layers for single steps, still empty.
+def reduced_kernel(cell: str, precision: str) -> int:
+    """The number of the kernel of a registered cell with bf16 or int8 weights.
+
+    Raises:
+        RuntimeError: there are no kernels, or none of this cell.
+    """
+    kernel_cell(cell)
+    assert KERNEL is not None
+    return KERNEL.KERNELS[CELLS[cell].kernel, precision]
+
+
+def pack_weights(kernel: int, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor:
+    """The contiguous float32 weights of a layer in one direction, packed for this kernel and instruction set; bytes."""
+    assert KERNEL is not None
+    addresses = [0 if t is None else t.data_ptr() for t in (W_ih, W_hh, b_ih, b_hh)]
+    pack: Any = partial(KERNEL.pack_weights, kernel=kernel, I=W_ih.size(1), H=W_hh.size(1), weights=addresses)
+    memory = torch.empty(pack(destination=0) + _ALIGNMENT, dtype=torch.uint8)
+    packed = memory[-memory.data_ptr() % _ALIGNMENT :]
+    pack(destination=packed.data_ptr())
+    return packed
+
+
+def packed_layers(cell: str, dtype: torch.dtype, H: int, precision: str) -> "_kernel.PackedLayersFloat32":
+    """A stack of layers for single steps, still empty; `precision` is that of float32 weights.
 
     Raises:
         RuntimeError: there are no kernels.
     """
     if KERNEL is None:
         raise RuntimeError(f"steps of packed layers need the compiled kernels: {ABSENT}")
+    if precision != FULL_PRECISION:
+        return KERNEL.PackedLayersFloat32(kernel=reduced_kernel(cell, precision), H=H)
     if dtype is torch.float64:
         return KERNEL.PackedLayersFloat64(kernel=kernel_cell(cell).float64, H=H)
     return KERNEL.PackedLayersFloat32(kernel=kernel_cell(cell).float32, H=H)
@@ -228,11 +255,11 @@ NO_KERNELS = "torch"
 """The result of `implementation` where torch's own layers run."""
 
 
-def implementation(device: torch.device = torch.device("cpu"), precision: str = "fp32") -> str:
+def implementation(device: torch.device = torch.device("cpu"), precision: str = FULL_PRECISION) -> str:
     """What runs the recurrent layers: the variant of the compiled kernels, cuDNN and its version, or "torch"."""
     if device.type == "cuda" and torch.backends.cudnn.is_available():
         return f"cudnn {torch.backends.cudnn.version()}"
-    if device.type != "cpu" or precision != "fp32" or KERNEL is None:
+    if device.type != "cpu" or precision != FULL_PRECISION or KERNEL is None:
         return NO_KERNELS
     return selected()
 

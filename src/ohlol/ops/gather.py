@@ -6,20 +6,24 @@ gradients of the rows that used it, added in the order of the rows: the same bit
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+
+from ohlol.config import FULL_PRECISION
+from ohlol.ops.reduced_equations import reduced_linear
 
 from ohlol.ops.backend import KERNEL, empty
 from ohlol.ops.validation import DTYPES, find_unreadable, is_materialized, materialize
 
 
-def one_hot_table(W_ih: Tensor) -> Tensor:
+def one_hot_table(W_ih: Tensor, precision: str = FULL_PRECISION) -> Tensor:
     """The table of one-hot inputs: (G*H, V) -> (V, G*H)."""
-    return W_ih.t()
+    if precision == FULL_PRECISION:
+        return W_ih.t()
+    return reduced_linear(torch.eye(W_ih.size(1), dtype=W_ih.dtype), W_ih, precision)
 
 
-def embedding_table(vectors: Tensor, W_ih: Tensor) -> Tensor:
+def embedding_table(vectors: Tensor, W_ih: Tensor, precision: str = FULL_PRECISION) -> Tensor:
     """The table of embedded inputs: vectors (V, I), weights (G*H, I) -> (V, G*H)."""
-    return linear(vectors, W_ih)
+    return reduced_linear(vectors, W_ih, precision)
 
 
 def scatter_rows(grad: Tensor, ids: Tensor, size: int) -> Tensor:

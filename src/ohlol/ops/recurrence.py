@@ -7,7 +7,7 @@ Shapes: S rows (T*B, or the sum of the lengths), G gates, D directions, L layers
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,17 @@ from ohlol.ops.backend import empty, kernel_cell, run_backward, run_forward
 from ohlol.ops.gather import scatter_rows
 from ohlol.ops.torch_path import LayerSpec, Rows, replay_gradients, rows_of
 from ohlol.ops.validation import are_readable, are_unchanged, check_call, materialize
+
+
+class PackedWeights(Protocol):
+    """The weights of a stack in the format of a kernel, as `ohlol.ops.reduced` packs them."""
+
+    kernel: int
+    """The number of the kernel."""
+
+    def address(self, k: int) -> int:
+        """Where those of the k-th layer and direction lie."""
+        ...
 
 
 class _SavedLayer(NamedTuple):
@@ -46,10 +57,10 @@ def _address(tensor: Tensor | None, offset: int = 0) -> int:
     return 0 if tensor is None else tensor.data_ptr() + offset * tensor.element_size()
 
 
-def _weights_of(
+def weights_of(
     spec: LayerSpec, weights: Sequence[Tensor], k: int
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """W_ih, W_hh, b_ih and b_hh of the k-th layer and direction."""
+    """W_ih, W_hh, b_ih and b_hh of the k-th layer and direction, in contiguous memory."""
     if spec.bias:
         W_ih, W_hh, b_ih, b_hh = weights[4 * k : 4 * k + 4]
         return materialize(W_ih), materialize(W_hh), materialize(b_ih), materialize(b_hh)
@@ -65,8 +76,12 @@ def forward_stack(
     c_0: Tensor | None,
     weights: Sequence[Tensor],
     save: list[Tensor | None] | None,
+    packed: PackedWeights | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Run the stack; (S, D*H), (L*D, B, H) and a cell state (L*D, B, H). `save` receives what backward needs."""
+    """Run the stack; (S, D*H), (L*D, B, H) and a cell state (L*D, B, H).
+
+    `save` receives what backward needs; `packed` has the weights in the format of its kernel.
+    """
     like = weights[0]
     float32, float64, G, has_cell_state, has_reset = kernel_cell(spec.cell)
     D, H = spec.directions, weights[1].size(1)
@@ -82,14 +97,14 @@ def forward_stack(
         looked_up = by_id and layer == 0
         for d in range(D):
             k = layer * D + d
-            W_ih, W_hh, b_ih, b_hh = _weights_of(spec, weights, k)
+            W_ih, W_hh, b_ih, b_hh = weights_of(spec, weights, k)
             gates = cell_states = hidden_n = None
             if save is not None and G > 1:
                 gates = empty(like, rows.S, G * H)
                 cell_states = empty(like, rows.S, H) if has_cell_state else None
                 hidden_n = empty(like, rows.S, H) if has_reset else None
             run_forward(
-                kernel=float64 if like.dtype is torch.float64 else float32,
+                kernel=packed.kernel if packed else float64 if like.dtype is torch.float64 else float32,
                 threads=torch.get_num_threads(),
                 shape=(rows.T, rows.B, H, 0 if looked_up else layer_input.size(1)),
                 rows=(_address(rows.batch_sizes), rows.time_stride, rows.batch_stride, d == 1),
@@ -100,6 +115,7 @@ def forward_stack(
                 out=(_address(out, d * H), D * H),
                 saved=(_address(gates), _address(cell_states), _address(hidden_n)),
                 final_states=(_address(h_n, k * state_size), _address(c_n, k * state_size)),
+                packed_weights=packed.address(k) if packed else 0,
             )
             if save is not None:
                 save += _SavedLayer(gates, cell_states, hidden_n)
@@ -160,7 +176,7 @@ def stack_gradients(
             grad_layer_out = grad_layer_out.resolve_neg().contiguous()
         for d in range(D):
             k = layer * D + d
-            W_ih, W_hh, _, _ = _weights_of(spec, weights, k)
+            W_ih, W_hh, _, _ = weights_of(spec, weights, k)
             saved_layer = _SavedLayer(*saved[layer * saved_per_layer + 3 * d : layer * saved_per_layer + 3 * d + 3])
             needs_W_ih, needs_W_hh, needs_b_ih, needs_b_hh = (
                 *needs[3 + per * k : 3 + per * k + per],

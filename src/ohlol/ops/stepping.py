@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ohlol.config import FULL_PRECISION
 from ohlol.ops.backend import empty, kernel_cell, packed_layers
 from ohlol.ops.torch_path import LayerSpec
-from ohlol.ops.validation import check_weights, find_unreadable, is_materialized, materialize
+from ohlol.ops.validation import check_precision, check_weights, find_unreadable, is_materialized, materialize
 
 _UINT64 = (1 << 64) - 1
 
@@ -33,15 +34,17 @@ class _Stepper:
         spec: LayerSpec,
         table: Tensor | None = None,
         head: tuple[Tensor, Tensor | None] | None = None,
+        precision: str = FULL_PRECISION,
     ) -> None:
         if spec.directions != 1 or spec.dropout:
             raise ValueError(f"steps need one direction and no dropout, got {spec}")
         check_weights(spec, weights, table=False)
+        check_precision(precision, weights)
         _check_table_and_head(weights[1], table, head)
         dtype = weights[1].dtype
         weights = [materialize(w.detach()) for w in weights]
         H, per = weights[1].size(1), 4 if spec.bias else 2
-        self._packed = packed_layers(spec.cell, dtype, H)
+        self._packed = packed_layers(spec.cell, dtype, H, precision)
         self._table = (
             None if table is None else table.detach().resolve_neg().clone(memory_format=torch.contiguous_format)
         )
@@ -114,11 +117,12 @@ class BatchStepper(_Stepper):
         spec: the cell and the number of layers; one direction, no dropout.
         table: (V, G*H), the first layer's input projection of every symbol; a step then takes an id, not a vector.
         head: W (K, H) and b (K,) or None, a linear layer to logits.
+        precision: one of `INFERENCE_PRECISIONS`, of the recurrent layers; a table has that of the caller.
 
     Raises:
         RuntimeError: there is no compiled module.
-        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU or has
-            another shape.
+        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU, or not
+            float32 where the precision is reduced, or has another shape.
     """
 
     @property
@@ -193,8 +197,9 @@ class SequenceStepper(_Stepper):
         spec: LayerSpec,
         table: Tensor | None = None,
         head: tuple[Tensor, Tensor | None] | None = None,
+        precision: str = FULL_PRECISION,
     ) -> None:
-        super().__init__(weights, spec, table, head)
+        super().__init__(weights, spec, table, head, precision)
         h = torch.zeros(spec.num_layers, self._hidden_size, dtype=self._like.dtype)
         self._states = (h, torch.zeros_like(h) if self._has_cell_state else None)
         # The steps write to the memory of these tensors, so no attribute may replace them.

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.parameter import Parameter
 
 from ohlol.cells import CELLS
+from ohlol.config import FULL_PRECISION, INFERENCE_PRECISIONS
 from ohlol.ops.backend import KERNEL
 from ohlol.ops.torch_path import LayerSpec
 
@@ -179,6 +180,27 @@ def check_weights(spec: LayerSpec, weights: Sequence[Tensor], table: bool) -> No
     for weight, shape in zip(weights, shapes, strict=True):
         if weight.shape != shape:
             raise ValueError(f"a weight has shape {tuple(weight.shape)}; expected {shape}")
+
+
+MOST_COLUMNS = 1 << 17
+"""Columns of a weight up to which the sum of as many products of two numbers from -127 to 127 fits 32 bits."""
+
+
+def check_precision(precision: str, weights: Sequence[Tensor]) -> None:
+    """Refuse a precision that is none of `INFERENCE_PRECISIONS`, or one that these weights cannot have.
+
+    Raises:
+        ValueError: there is no such precision, the weights are not float32, or a sum of products may overflow.
+    """
+    if precision not in INFERENCE_PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(INFERENCE_PRECISIONS)}")
+    if precision == FULL_PRECISION:
+        return
+    for weight in weights:
+        if weight.dtype is not torch.float32:
+            raise ValueError(f"{precision} is for weights of float32, and a weight has dtype {weight.dtype}")
+        if weight.dim() == 2 and weight.size(1) > MOST_COLUMNS:
+            raise ValueError(f"{precision} is for weights of at most {MOST_COLUMNS} columns, not {weight.size(1)}")
 
 
 def check_ids(ids: Tensor, tables: Sequence[Tensor]) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from ohlol.config import FULL_PRECISION
 from ohlol.data import sequences
 from ohlol.data.lines import SERIES_ARGUMENT, TEXT_ARGUMENT, Argument
+from ohlol.data.statics import StaticText
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel, load
 from ohlol.serve.batching import Batcher
@@ -23,7 +25,7 @@ MODEL_NAME = re.compile(r"\w[\w.-]{0,63}")
 MAX_LABELS = 200
 """Most labels in the description of a model."""
 Symbols = Sequence[Any]
-"""Symbols, or rows of numbers."""
+"""Symbols, with the columns beside them as a `StaticText`, or rows of numbers."""
 BatchCallback = Callable[[str, int, float], None]
 """Called with a model's name, the size of a batch and the seconds it took."""
 
@@ -59,13 +61,13 @@ def parse_runs(runs: Sequence[str]) -> dict[str, Path]:
     return directories
 
 
-def load_model(run: Path) -> TrainedModel:
+def load_model(run: Path, precision: str = FULL_PRECISION) -> TrainedModel:
     """Load a run's model, and check its weights.
 
     Raises:
         InputError: it cannot be read, or a weight is not finite.
     """
-    model = load(run)
+    model = load(run, precision=precision)
     for name, weight in model.network.named_parameters():
         if not torch.isfinite(weight).all():
             raise InputError("{run}: {name} holds NaN or infinity; train it again", run=run, name=name)
@@ -101,6 +103,7 @@ class ServedModel:
             "symbols": len(codec.symbols) if codec.symbols is not None else None,
             "labels": list(labels.symbols[:MAX_LABELS]) if labels is not None else None,
             "columns": list(codec.columns) or None,
+            "static": list(codec.statics.names) or None,
             "example": example if example is None or isinstance(example, str) else " ".join(example),
             "identity": self.model.identity,
             "streams": self.streams is not None,
@@ -124,7 +127,7 @@ class ServedModel:
 
     def count_work(self, symbols: Symbols, n_best: int) -> int:
         """The work to predict a sequence: labels of each symbol, or of the whole sequence."""
-        targets = self.model.targets
+        targets, symbols = self.model.targets, symbols.symbols if isinstance(symbols, StaticText) else symbols
         labels_per_step = n_best if targets.has_labels and not targets.per_sequence else 1
         return max(count_work(self.model, symbols, labels_per_step), n_best)
 
@@ -196,16 +199,21 @@ class Models:
         runs: directories by name.
         limits: of batches and streams.
         on_batch: called after each batch.
+        precision: of the recurrent weights of all models, as `ohlol.load` takes it.
 
     Raises:
-        InputError: a run cannot be read.
+        InputError: a run cannot be read, or a model cannot have the precision.
     """
 
     def __init__(
-        self, runs: Mapping[str, Path], limits: Limits, on_batch: BatchCallback = lambda name, size, seconds: None
+        self,
+        runs: Mapping[str, Path],
+        limits: Limits,
+        on_batch: BatchCallback = lambda name, size, seconds: None,
+        precision: str = FULL_PRECISION,
     ):
-        self.runs, self.limits, self.on_batch = dict(runs), limits, on_batch
-        self._loaded = {name: load_model(run) for name, run in runs.items()}
+        self.runs, self.limits, self.on_batch, self.precision = dict(runs), limits, on_batch, precision
+        self._loaded = {name: load_model(run, precision) for name, run in runs.items()}
         self.cells = {model.config.model.cell for model in self._loaded.values()}
         self.served: dict[str, ServedModel] = {}
         self._loading = asyncio.Lock()
@@ -227,7 +235,7 @@ class Models:
                 before = self.served[name]
                 identity = before.model.identity
                 try:
-                    model = await asyncio.to_thread(load_model, run)
+                    model = await asyncio.to_thread(load_model, run, self.precision)
                 except InputError as error:
                     reports.append({"name": name, "changed": False, "identity": identity, "error": str(error)})
                     continue

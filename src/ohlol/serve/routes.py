@@ -147,11 +147,25 @@ async def predict(model: ModelDependency, body: schemas.Predict, service: Servic
         raise HTTPException(
             422, f"{name}: {work:,} symbols, letters or labels in all; at most {limits.max_work:,} in a request"
         )
-    predictions = await model.predict(sequences, body.n_best)
+    predictions = await model.predict(_with_static(model.model, sequences, body), body.n_best)
     contents = [_prediction_to_json(prediction) for prediction in predictions]
     for content, one in zip(contents, series, strict=False):
         content["name"] = one.name
     return make_json({"model": model.name, "predictions": contents})
+
+
+def _with_static(model: TrainedModel, sequences: list[Any], body: schemas.Predict) -> list[Any]:
+    """The sequences with the columns that the model reads beside them."""
+    if body.static is None and not model.codec.statics.size:
+        return sequences
+    rows = body.static or []
+    if len(rows) != len(sequences):
+        names = ", ".join(model.codec.statics.names) or "no columns beside a text"
+        raise HTTPException(422, f"static: {len(rows)} entries for {len(sequences)} inputs; the model reads {names}")
+    try:
+        return [model.with_static(text, row) for text, row in zip(sequences, rows, strict=True)]
+    except InputError as error:
+        raise HTTPException(422, str(error)) from None
 
 
 def _named_series(body: schemas.Predict) -> list[schemas.Series]:

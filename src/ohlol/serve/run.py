@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ohlol.cells import import_cell
+from ohlol.config import FULL_PRECISION
 from ohlol.serve.access import LOOPBACK_HOSTS, Access, is_loopback
 from ohlol.serve.limits import Limits
 from ohlol.serve.metrics import Metrics
@@ -82,6 +83,7 @@ def serve(
     runs: Sequence[str],
     *,
     cells: Sequence[str] = (),
+    precision: str = FULL_PRECISION,
     host: str = "127.0.0.1",
     port: int = 8000,
     key: str | None = None,
@@ -95,6 +97,7 @@ def serve(
     Args:
         runs: directories, or NAME=directory.
         cells: cells of these runs that are to be imported, as package.module:Class.
+        precision: of the recurrent weights of all models, as `ohlol.load` takes it.
         host: the address to listen on.
         port: 0 takes a free one.
         key: what requests must bring.
@@ -104,7 +107,8 @@ def serve(
         log: whether every request is logged to standard error.
 
     Raises:
-        InputError: a run cannot be read, the port is in use, or other machines could send requests without a key.
+        InputError: a run cannot be read, or a model not have the precision; the port is in use; or other machines could
+            send requests without a key.
     """
     limits = limits or Limits()
     access = make_access(host, key, allow_host, allow_origin)
@@ -112,7 +116,7 @@ def serve(
     for cell in cells:
         import_cell(cell)
     metrics = Metrics()
-    models = Models(directories, limits, metrics.observe_batch)
+    models = Models(directories, limits, metrics.observe_batch, precision)
     for cell in cells:
         if cell not in models.cells:
             raise InputError(

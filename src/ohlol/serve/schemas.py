@@ -64,6 +64,13 @@ class Predict(StrictModel):
     series: Annotated[
         list[Series] | None, Field(description="Several series, or one with times, known columns or categories.")
     ] = None
+    static: Annotated[
+        list[dict[str, str | Number | bool | None]] | None,
+        Field(
+            description="For each input the columns that the model reads beside the text, by name; null is missing.",
+            examples=[[{"country": "DE", "price": 9.5}]],
+        ),
+    ] = None
     n_best: Annotated[int, Field(ge=1, le=100, description="Labels for each step, with their probabilities.")] = 1
     steps: Annotated[
         int | None,
@@ -174,6 +181,7 @@ class Described(BaseModel):
     symbols: int | None
     labels: list[str] | None
     columns: list[str] | None
+    static: Annotated[list[str] | None, Field(description="The columns that are read beside a text.")] = None
     example: Annotated[str | None, Field(description="An input of a model that was trained on pairs.")]
     identity: str
     streams: Annotated[bool, Field(description="Whether it has a stream, symbol by symbol.")]

@@ -20,6 +20,7 @@ import numpy as np
 
 from ohlol.config import DataSettings
 from ohlol.data.codec import Codec, supports_bigrams, supports_chars
+from ohlol.data.codec_json import codec_to_json
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
 from ohlol.data.corpus.pieces import Piece, Plan, make_plan, part_lengths, source_of, split_examples, split_rows
@@ -81,6 +82,8 @@ def encode(
         raise InputError("`dev_fraction` is {dev_fraction}; it must be from 0 to 0.5", dev_fraction=dev_fraction)
     if jobs is not None and jobs < 1:
         raise InputError("`jobs` is {jobs}; it must be at least 1", jobs=jobs)
+    if settings.static:
+        raise InputError("`static` columns are not encoded as a corpus: train on the file")
     if settings.reversed:
         raise InputError("`reversed` reads a whole text, and an encoded corpus has it in pieces; train on the file")
     if STDIN in files:
@@ -116,9 +119,9 @@ def encode(
                 with_chars=supports_chars(plan.kind, plan.settings.level),
                 with_bigrams=supports_bigrams(plan.kind, plan.settings.level),
             )
-            write_json(out / store.VOCAB, codec.to_json())
+            write_json(out / store.VOCAB, codec_to_json(codec))
         elif codec is not None:
-            write_json(out / store.VOCAB, codec.to_json())
+            write_json(out / store.VOCAB, codec_to_json(codec))
         shards = [Shard(**shard) for result in pool.each("encode", write) for shard in result["shards"]]
         shards.sort(key=lambda shard: (store.PARTS.index(shard.part), shard.name))
         manifest = Manifest(
@@ -177,7 +180,7 @@ def _plan_to_json(plan: Plan, sources: Sequence[dict[str, Any]], codec: Codec | 
         "targets": plan.with_targets,
         "pieces": [[*piece.span, piece.part] for piece in plan.pieces],
         "sources": list(sources),
-        "vocab": codec.to_json() if codec is not None else None,
+        "vocab": codec_to_json(codec) if codec is not None else None,
     }
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ohlol.config import DataSettings, expected_type
-from ohlol.data import sequences
 from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
+from ohlol.data.codec_json import codec_from_json, codec_to_json
 from ohlol.data.corpus import store
 from ohlol.data.corpus.shards import ShardWriter
 from ohlol.data.corpus.store import Manifest
 from ohlol.data.lines import STDIN
+from ohlol.data.settings import check_settings
 from ohlol.data.word_vectors import TABLE, read_table, write_table
 from ohlol.utils.errors import InputError, describe_error, shorten
 from ohlol.utils.files import flush_directory, read_json, write_error, write_json
@@ -73,7 +74,7 @@ def read_codec(path: Path) -> Codec:
     """Read the `vocab.json` of a corpus or of a run; raises InputError."""
     content = read_json(path)
     try:
-        return Codec.from_json(content)
+        return codec_from_json(content)
     except InputError as error:
         raise InputError("{path}: {error}", path=path, error=error) from None
 
@@ -85,7 +86,7 @@ def _settings(folder: Path, manifest: Manifest) -> DataSettings:
             value = getattr(settings, field.name)
             if expected_type(value, field) is not None:
                 raise TypeError(f"{field.name} is {value!r}")
-        return sequences.check_settings(settings)
+        return check_settings(settings)
     except (TypeError, InputError) as error:
         raise InputError(
             "{folder}: its settings are damaged: {error}", folder=folder / store.MANIFEST, error=describe_error(error)
@@ -121,7 +122,7 @@ def write(
             with ShardWriter(new, f"{part}-00000", part_layout) as writer:
                 writer.add(data)
                 shards.append(writer.close())
-        write_json(new / store.VOCAB, codec.to_json())
+        write_json(new / store.VOCAB, codec_to_json(codec))
         if with_vectors and codec.vectors is not None:
             write_table(new, codec.vectors)
         manifest = Manifest(codec.task, settings.to_json(), tuple(shards), tuple(sources), data_sha256=data_sha256)

@@ -92,6 +92,8 @@ class ShardWriter:
                 self._add_words(in_memory(data.word_ids), data.word_chars)
             if data.bigrams is not None:
                 self.arrays["bigrams"].append(in_memory(data.bigrams))
+            if data.statics is not None:
+                self.arrays["statics"].append(in_memory(data.statics))
         except OSError as error:
             raise write_error(self.folder, error) from None
 

@@ -66,6 +66,7 @@ class Shard:
             "spellings": self.letters,
             "spelling_offsets": self.words + 1,
             "bigrams": self.steps,
+            "statics": self.sequences,
         }
 
 
@@ -212,6 +213,7 @@ def open_part(folder: Path, manifest: Manifest, part: str, layout: ArrayLayout) 
         word_ids,
         word_chars,
         chain("bigrams", layout.bigrams),
+        statics=chain("statics", 0),
     )
 
 

@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from math import isclose, isfinite
+from math import isclose, isfinite, nan
 from typing import Any
 
+from ohlol.data.lines import nfc
 from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
 from ohlol.data.readers.tables import Row, Table, is_empty, number
+from ohlol.data.statics import StaticCell
 from ohlol.utils.translation import message_id
 
 NUMERIC_SHARE = 0.5
@@ -42,6 +44,18 @@ READINGS = ("ISO", *DATE_ORDERS, message_id("month or quarter"))
 def is_missing(cell: Any) -> bool:
     """Whether a cell is empty, or holds NaN or a word for a missing value."""
     return is_empty(cell) or cell != cell or (isinstance(cell, str) and cell.strip().lower() in MISSING)
+
+
+def static_cell(cell: Any, form: NumberFormat = PLAIN) -> StaticCell:
+    """A cell of a static column.
+
+    >>> static_cell(" 3.50 "), static_cell("n/a").text
+    (StaticCell(text='3.50', number=3.5), '')
+    """
+    if is_missing(cell):
+        return StaticCell("")
+    value = number(cell, form)
+    return StaticCell(nfc(str(cell).strip()), nan if value is None or not isfinite(value) else value)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from ohlol.data.readers.base import (
     default_task,
 )
 from ohlol.data.readers.column_names import find_columns, join_names, list_names, split_names, split_row
-from ohlol.data.readers.column_stats import SAMPLE_ROWS, TableStats
+from ohlol.data.readers.column_stats import SAMPLE_ROWS, TableStats, static_cell
 from ohlol.data.readers.cutting import Boundary, line_boundary
 from ohlol.data.readers.json_lines import is_strings, looks_like_json
 from ohlol.data.readers.pairs import is_json, is_json_pair
@@ -222,6 +222,7 @@ def resolve_columns(
         if TARGET_KINDS[settings.task].numeric:
             return settings
         _refuse_time(table, settings)
+        find_statics(table, settings)
         if with_targets:
             _check_start(table, settings, is_first=not header_chosen)
             settings = _resolve_sets(table, settings, table.start(SAMPLE_ROWS))
@@ -298,6 +299,7 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
 def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row, task: str) -> DataSettings:
     """The settings of texts with a class each; both columns must be chosen."""
     _refuse_time(table, settings)
+    find_statics(table, settings)
     source = settings.input
     if source and settings.target:
         kind = TARGET_KINDS[task]
@@ -330,6 +332,8 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
     if numeric and not (settings.input or settings.target):
         names = list_names(tuple(table.names[i] for i in numeric))
         instead = translate(", or forecast {names} with `task` {panel}", names=names, panel=default_task(PANEL))
+    if len(table.names) > 2:
+        instead += translate("; further columns are read beside the text with `static`")
     raise InputError(
         "{file}: the columns are {names}{cells}; choose two {by} with `input` and `target`{instead}",
         file=table.file,
@@ -402,6 +406,7 @@ def read_classes(table: Table, settings: DataSettings, *, with_targets: bool) ->
         )
     kind = TARGET_KINDS[settings.task or default_task(CLASS)]
     targets = _find_targets(table, settings.target or "2", kind) if with_targets else []
+    statics = find_statics(table, settings)
     for row in table.rows:
         text = _read_sequence(row, table.names, columns[0], settings.level)
         value = None
@@ -411,7 +416,29 @@ def read_classes(table: Table, settings: DataSettings, *, with_targets: bool) ->
             value = finite_number(row, table.names, targets[0], table.number_format)
         elif targets:
             value = _read_class(row, table.names, targets[0])
-        yield Example(text, value, row.place)
+        yield Example(text, value, row.place, tuple(static_cell(row.cells[i], table.number_format) for i in statics))
+
+
+def find_statics(table: Table, settings: DataSettings) -> list[int]:
+    """The columns that are read beside a text; raises InputError where one has another part, too."""
+    columns = _find(table, settings.static) if settings.static else []
+    for part in ("input", "target"):
+        names = getattr(settings, part)
+        if names and columns and (shared := set(columns) & set(_find_known(table, names))):
+            raise InputError(
+                "{file}: column {names} is chosen with `{part}` and with `{other}`; a column has one part",
+                file=table.file,
+                names=quote(table.names[min(shared)]),
+                part=part,
+                other="static",
+            )
+    return columns
+
+
+def _find_known(table: Table, names: str) -> list[int]:
+    """Those columns of a setting that a table has; one without targets lacks them."""
+    chosen = [names] if names in table.names else split_names(names)
+    return [index for name in chosen if name in table.names for index in _find(table, join_names([name]))]
 
 
 def _find_targets(table: Table, names: str, kind: TargetKind) -> list[int]:

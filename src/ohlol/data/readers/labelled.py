@@ -49,6 +49,12 @@ def read_labelled(
     if not rows:
         raise InputError("{file}: no rows below the header", file=table.file)
     stats = TableStats.of(table, rows)
+    if settings.static:
+        raise InputError(
+            "{file}: `static` columns are read beside a text or forecast; of series with a target each, choose further "
+            "columns of numbers with `input`",
+            file=table.file,
+        )
     settings = replace(settings, header=table.header)
     targets = find_columns(table.names, settings.target, place) if settings.target and with_targets else []
     if with_targets and len(targets) != 1:

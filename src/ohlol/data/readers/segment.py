@@ -75,5 +75,6 @@ def _segment_lines(lines: Lines, _: DataSettings, with_targets: bool) -> Iterato
 
 
 def _segment_conll(lines: Lines, settings: DataSettings, with_targets: bool) -> Iterator[Example]:
-    for words, _, place in read_sentences(lines, ColumnLayout.infer(lines.head, settings, with_targets=False)):
-        yield Example("".join(words), label_words(list(words)) if with_targets else None, place)
+    for sentence in read_sentences(lines, ColumnLayout.infer(lines.head, settings, with_targets=False)):
+        words = list(sentence.input)
+        yield Example("".join(words), label_words(words) if with_targets else None, sentence.place)
