@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ohlol.config import FULL_PRECISION
-from ohlol.ops.reduced_equations import reduced_linear
-
 from ohlol.ops.backend import KERNEL, empty
+from ohlol.ops.reduced_equations import reduced_linear
 from ohlol.ops.validation import DTYPES, find_unreadable, is_materialized, materialize
 
 
