@@ -46,33 +46,42 @@ struct Bf16Weights {
     template <int NV, int MR>
     static void multiply(i64 K, const float* a, i64 lda, const Weight* w, float* dst) {
         using V = Vec<float>;
-        constexpr std::uint32_t high = 0xffff0000u;
-        V even[MR][NV], odd[MR][NV];  // with few rows they are partial sums that do not wait for each other
-        constexpr bool is_split = MR * NV < 8;
-        OHLOL_UNROLL(12)
-        for (int i = 0; i < MR; ++i)
-            OHLOL_UNROLL(4)
-            for (int v = 0; v < NV; ++v) even[i][v] = odd[i][v] = V{};
+        constexpr std::uint32_t upper_half = 0xffff0000u;
+        // As in tile(), several partial sums where there are few rows.
+        constexpr int parts = MR * NV >= 8 ? 1 : MR * NV >= 4 ? 2 : 4, unrolled = parts < 4 ? 1 : 2;
+        V sums[parts][MR][NV];
+        OHLOL_UNROLL(4)
+        for (int part = 0; part < parts; ++part)
+            OHLOL_UNROLL(12)
+            for (int i = 0; i < MR; ++i)
+                OHLOL_UNROLL(4)
+                for (int v = 0; v < NV; ++v) sums[part][i][v] = V{};
         i64 k = 0;
-        for (; k + 2 <= K; k += 2, w += NV * L) {
+        const auto add_pair = [&](int part) {
             const Pairs* pairs = reinterpret_cast<const Pairs*>(w);
             OHLOL_UNROLL(4)
             for (int v = 0; v < NV; ++v) {
-                const V lower = (V)(pairs[v] << 16), upper = (V)(pairs[v] & high);
+                const V even = (V)(pairs[v] << 16), odd = (V)(pairs[v] & upper_half);
                 OHLOL_UNROLL(12)
                 for (int i = 0; i < MR; ++i) {
-                    even[i][v] += lower * a[i * lda + k];
-                    (is_split ? odd : even)[i][v] += upper * a[i * lda + k + 1];
+                    sums[part % parts][i][v] += even * a[i * lda + k];
+                    sums[(part + 1) % parts][i][v] += odd * a[i * lda + k + 1];
                 }
             }
-        }
+            k += 2, w += NV * L;
+        };
+        while (k + 2 * unrolled <= K)
+            OHLOL_UNROLL(2)
+            for (int u = 0; u < unrolled; ++u) add_pair(2 * u);
+        while (k + 2 <= K) add_pair(0);
         OHLOL_UNROLL(12)
         for (int i = 0; i < MR; ++i)
             OHLOL_UNROLL(4)
             for (int v = 0; v < NV; ++v) {
-                V sum = even[i][v];
+                V sum = sums[0][i][v];
+                OHLOL_UNROLL(4)
+                for (int part = 1; part < parts; ++part) sum += sums[part][i][v];
                 if (k < K) sum += (V)(reinterpret_cast<const Pairs*>(w)[v] << 16) * a[i * lda + k];
-                if (is_split) sum += odd[i][v];
                 reinterpret_cast<V*>(dst)[i * NV + v] = sum;
             }
     }

@@ -261,16 +261,15 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any, weights: Any, run: Cal
 
 def _run_reduced(layer: Any, input: Any, state: Any) -> Any:
     """The forward pass with a reduced precision; raises RuntimeError where that cannot be."""
-    weights = _flat_weights(layer)
-    reason = _reduced_obstacle(layer, input, state)
-    if reason and not _mode_obstacle(layer):
-        torch_class = next(c for c in type(layer).__mro__ if c in LAYER_CLASSES)
-        results = torch_class.forward(layer, input, state)  # raises torch's error where the arguments do not fit
-        if not _tensors_of(input, None)[0].numel():
-            return results
-    if reason:
+    if reason := _reduced_obstacle(layer, input, state):
+        if not (layer.training or ABSENT or torch.compiler.is_compiling() or find_tracing()):
+            torch_class = next(c for c in type(layer).__mro__ if c in LAYER_CLASSES)
+            results = torch_class.forward(layer, input, state)  # raises torch's error where the arguments do not fit
+            if not _tensors_of(input, None)[0].numel():
+                return results
         kind = _describe_reduced(layer)
         raise RuntimeError(f"{kind} runs in the compiled kernels alone, in float32, and here {reason}")
+    weights = layer._flat_weights
     reduced = _reduced_weights(layer, weights)
     out, final = _run(layer, input, state, weights, partial(run_reduced, reduced=reduced))
     return _refuse_gradients(layer, input, state, out, final)
@@ -278,17 +277,14 @@ def _run_reduced(layer: Any, input: Any, state: Any) -> Any:
 
 def _reduced_obstacle(layer: Any, input: Any, state: Any) -> str:
     """Why this call cannot run with a reduced precision, or an empty string."""
-    if reason := _mode_obstacle(layer) or _fallback_reason(layer, input, state):
-        return reason
-    dtype = next(layer.parameters()).dtype
-    return "" if dtype is torch.float32 else f"the weights have dtype {dtype}"
-
-
-def _mode_obstacle(layer: Any) -> str:
-    """Why no call can run with a reduced precision, whatever its arguments; or an empty string."""
     if layer.training:
         return "it is in training mode, which needs all bits of the weights: call `eval()`, or quantize to fp32"
-    return ABSENT or ("torch.compile traces the call" if torch.compiler.is_compiling() else find_tracing())
+    if torch.compiler.is_compiling():
+        return "torch.compile traces the call"
+    if reason := _fallback_reason(layer, input, state):
+        return reason
+    dtype = layer._flat_weights[0].dtype
+    return "" if dtype is torch.float32 else f"the weights have dtype {dtype}"
 
 
 def _reduced_weights(layer: Any, weights: list[Any]) -> ReducedWeights:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -113,6 +113,17 @@ class KernelCell(NamedTuple):
     has_cell_state: bool
     has_reset: bool
     """Whether the kernels keep W_hn h + b_hn of each step for backward."""
+
+
+class PackedWeights(Protocol):
+    """The weights of a stack in the format of a kernel, as `ohlol.ops.reduced` packs them."""
+
+    kernel: int
+    """The number of the kernel."""
+
+    def address(self, k: int) -> int:
+        """Where those of the k-th layer and direction lie."""
+        ...
 
 
 @cache
@@ -316,6 +327,11 @@ def fill_with_nan(on: bool) -> None:
 def empty(like: Tensor, *shape: int) -> Tensor:
     """An uninitialised tensor of the same dtype and device; NaN throughout while `fill_with_nan` is on."""
     tensor = like.new_empty(*shape)  # the fastest way: torch.empty takes twice as long, a shape as a tuple longer still
+    return tensor.fill_(float("nan")) if _fills_with_nan else tensor
+
+
+def poison(tensor: Tensor) -> Tensor:
+    """The same tensor, whose numbers have not been set; NaN throughout while `fill_with_nan` is on."""
     return tensor.fill_(float("nan")) if _fills_with_nan else tensor
 
 

@@ -7,27 +7,17 @@ Shapes: S rows (T*B, or the sum of the lengths), G gates, D directions, L layers
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ohlol.ops import single
-from ohlol.ops.backend import empty, kernel_cell, run_backward, run_forward
+from ohlol.ops.backend import PackedWeights, empty, kernel_cell, run_backward, run_forward
 from ohlol.ops.gather import scatter_rows
 from ohlol.ops.torch_path import LayerSpec, Rows, replay_gradients, rows_of
 from ohlol.ops.validation import are_readable, are_unchanged, check_call, materialize
-
-
-class PackedWeights(Protocol):
-    """The weights of a stack in the format of a kernel, as `ohlol.ops.reduced` packs them."""
-
-    kernel: int
-    """The number of the kernel."""
-
-    def address(self, k: int) -> int:
-        """Where those of the k-th layer and direction lie."""
-        ...
+from ohlol.ops.workspace import workspace
 
 
 class _SavedLayer(NamedTuple):
@@ -38,7 +28,8 @@ class _SavedLayer(NamedTuple):
     hidden_n: Tensor | None
 
 
-def _all_materialized(*tensors: Tensor | None) -> bool:
+def all_materialized(*tensors: Tensor | None) -> bool:
+    """Whether `is_materialized` is true of all tensors."""
     for tensor in tensors:
         if tensor is not None and not (tensor.is_contiguous() and not tensor.is_neg() and tensor.data_ptr()):
             return False  # is_materialized(), without the time of a call
@@ -100,9 +91,9 @@ def forward_stack(
             W_ih, W_hh, b_ih, b_hh = weights_of(spec, weights, k)
             gates = cell_states = hidden_n = None
             if save is not None and G > 1:
-                gates = empty(like, rows.S, G * H)
-                cell_states = empty(like, rows.S, H) if has_cell_state else None
-                hidden_n = empty(like, rows.S, H) if has_reset else None
+                gates = workspace(like, rows.S, G * H)
+                cell_states = workspace(like, rows.S, H) if has_cell_state else None
+                hidden_n = workspace(like, rows.S, H) if has_reset else None
             run_forward(
                 kernel=packed.kernel if packed else float64 if like.dtype is torch.float64 else float32,
                 threads=torch.get_num_threads(),
@@ -263,7 +254,7 @@ class _Recurrence(torch.autograd.Function):
             torch.is_grad_enabled()
             or not are_readable(grad_outputs, ctx.dtype)
             or not are_unchanged(tensors[1:] if x.dtype is torch.int64 else tensors, ctx.shapes, ctx.dtype)
-            or not _all_materialized(*saved)
+            or not all_materialized(*saved)
         ):
             masks = saved[3 * spec.directions + 1 :: 3 * spec.directions + 2]
             grads = replay_gradients(spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs)
@@ -322,7 +313,7 @@ def run_checked(
     by_id = not x.is_floating_point()
     grad = torch.is_grad_enabled() and _any_requires_grad(*weights, x, h_0, c_0)
     dense = batch_sizes is None and not spec.batch_first and not by_id
-    if dense and spec.num_layers * spec.directions == 1 and _all_materialized(x, h_0, c_0, *weights):
+    if dense and spec.num_layers * spec.directions == 1 and all_materialized(x, h_0, c_0, *weights):
         if not grad:
             return single.forward_layer(spec.cell, x, h_0, c_0, weights, False)[0]
 

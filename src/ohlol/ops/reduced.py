@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ohlol.ops import single
 from ohlol.ops.backend import pack_weights, reduced_kernel, selected
-from ohlol.ops.recurrence import forward_stack, weights_of
+from ohlol.ops.recurrence import all_materialized, forward_stack, weights_of
 from ohlol.ops.torch_path import LayerSpec, rows_of
 from ohlol.ops.validation import check_precision, materialize
 
@@ -69,6 +70,10 @@ def run_reduced(
     reduced: ReducedWeights,
 ) -> tuple[Tensor, ...]:
     """`ohlol.ops.recurrence` with packed weights, without gradients, for a caller that has checked the tensors."""
+    is_single = batch_sizes is None and not spec.batch_first and spec.num_layers * spec.directions == 1
+    if is_single and x.is_floating_point() and all_materialized(x, h_0, c_0, *weights):
+        with torch.no_grad():
+            return single.forward_layer(spec.cell, x, h_0, c_0, weights, False, reduced)[0]
     rows = rows_of(spec, x, batch_sizes)
     h, c = (None if s is None else materialize(s) for s in (h_0, c_0))
     with torch.no_grad():

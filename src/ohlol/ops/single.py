@@ -10,14 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ohlol.ops.backend import empty, kernel_cell, run_backward, run_forward
+from ohlol.ops.backend import PackedWeights, empty, kernel_cell, run_backward, run_forward
 from ohlol.ops.validation import DTYPES, are_readable
+from ohlol.ops.workspace import workspace
 
 
 def forward_layer(
-    cell: str, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor], save: bool
+    cell: str,
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    save: bool,
+    packed: PackedWeights | None = None,
 ) -> tuple[tuple[Tensor, ...], Tensor | None]:
-    """The pass over x (T, B, I), all tensors contiguous; the results, and what backward needs besides them."""
+    """The pass over x (T, B, I), all tensors contiguous; the results, and what backward needs besides them.
+
+    `packed` has the weights in the format of its kernel.
+    """
     T, B, I = x.shape
     W_hh = weights[1]
     H = W_hh.shape[1]
@@ -27,12 +37,12 @@ def forward_layer(
     saved, gates, after_gates = None, 0, 0
     if save and G > 1:
         # gates (S, G*H), then the cell states or the hidden terms of the reset gate, (S, H)
-        saved = empty(W_hh, T * B * (G + 1) * H)
+        saved = workspace(W_hh, T * B * (G + 1) * H)
         gates = saved.data_ptr()
         after_gates = gates + T * B * G * H * W_hh.element_size()
     b_ih, b_hh = (weights[2].data_ptr(), weights[3].data_ptr()) if len(weights) == 4 else (0, 0)
     run_forward(
-        kernel=float64 if W_hh.dtype is torch.float64 else float32,
+        kernel=packed.kernel if packed else float64 if W_hh.dtype is torch.float64 else float32,
         threads=torch.get_num_threads(),
         shape=(T, B, H, I),
         rows=(0, B, 1, False),
@@ -42,6 +52,7 @@ def forward_layer(
         out=(out.data_ptr(), H),
         saved=(gates, after_gates if has_cell_state else 0, after_gates if has_reset else 0),
         final_states=(h_n.data_ptr(), 0 if c_n is None else c_n.data_ptr()),
+        packed_weights=packed.address(0) if packed else 0,
     )
     return ((out, h_n) if c_n is None else (out, h_n, c_n)), saved
 
