@@ -24,7 +24,10 @@ using ohlol::Section;
 
 constexpr i64 max_block_rows = 48;       // of a product
 constexpr i64 temporary_bytes = 2048;    // of one temporary
-constexpr i64 max_panel_vectors = 4;
+
+// The vectors of a panel of a packed matrix at most, for blocks of so many rows. With 12 accumulators three vectors divide
+// the usual numbers of rows into tiles of four, with all registers in use; four would leave tiles of two rows.
+constexpr i64 max_panel_vectors(i64 rows) { return accumulators == 12 && rows >= 4 ? 3 : 4; }
 
 // Rows of local memory are as long as the widest vectors, whatever the instruction set.
 template <class T>
@@ -351,6 +354,13 @@ constexpr bool is_shared_by_rows(MemoryKind kind) {
     return kind == MemoryKind::vector || kind == MemoryKind::number || kind == MemoryKind::accumulator;
 }
 
+// The panels of a packed matrix: `count` of them, whose vectors differ by at most one.
+struct Panels {
+    i64 vectors, count;
+    Panels(i64 N, i64 lanes, i64 max_vectors)
+        : vectors((N + lanes - 1) / lanes), count((vectors + max_vectors - 1) / max_vectors) {}
+    Range at(i64 p) const { return {vectors * p / count, vectors * (p + 1) / count}; }
+};
 
 template <class T>
 struct ProgramScratch {
@@ -393,13 +403,8 @@ struct ProgramScratch {
         slots = memory.allocate<ThreadSlot>(parts);
         bytes = memory.used;
     }
-};
 
-// The panels of a packed matrix: `count` of them, whose vectors differ by at most one.
-struct Panels {
-    i64 vectors, count;
-    Panels(i64 N, i64 lanes) : vectors((N + lanes - 1) / lanes), count((vectors + max_panel_vectors - 1) / max_panel_vectors) {}
-    Range at(i64 p) const { return {vectors * p / count, vectors * (p + 1) / count}; }
+    Panels panels(const PackedMatrix& matrix) const { return {matrix.N, L, max_panel_vectors(block_rows)}; }
 };
 
 // Packs one panel of rows k of a matrix whose number (k, n) lies at data[k * k_stride + n * n_stride].
@@ -421,9 +426,9 @@ void pack_strided(const T* data, i64 k_stride, i64 n_stride, i64 K, i64 N, i64 c
 }
 
 template <class T>
-void pack_matrix(const ProgramArgs<T>& args, const PackedMatrix& matrix, T* to, i64 first_panel, i64 last_panel) {
+void pack_matrix(const ProgramArgs<T>& args, const PackedMatrix& matrix, const Panels& panels, T* to, i64 first_panel,
+                 i64 last_panel) {
     constexpr i64 L = Simd<T>::lanes;
-    const Panels panels(matrix.N, L);
     for (i64 p = first_panel; p < last_panel; ++p) {
         const Range vectors = panels.at(p);
         T* panel = to + vectors.lo * L * matrix.K;
@@ -452,10 +457,53 @@ void pack_matrix(const ProgramArgs<T>& args, const PackedMatrix& matrix, T* to, 
 
 // ---- products
 
+// The terms that are added to a tile's product, by the distance of their rows; null for none.
+template <class T>
+struct Terms {
+    const T *b, *c;
+    i64 b_stride, c_stride;
+};
+
+// result (MR, NV * lanes) = a (MR, K) panel (K, NV * lanes) + b + c.
+template <class T, int NV, int MR>
+void multiply_tile(i64 K, const T* a, i64 lda, const T* panel, const Terms<T>& terms, T* result, i64 ld) {
+    constexpr i64 L = Simd<T>::lanes;
+    multiply_registers<T, NV, MR, false>(K, a, lda, panel, [&](int i, int v, Vec<T> sum) {
+        if (terms.b) sum += load<T>(terms.b + i * terms.b_stride + v * L);
+        if (terms.c) sum += load<T>(terms.c + i * terms.c_stride + v * L);
+        store<T>(result + i * ld + v * L, sum);
+    });
+}
+
+template <class T, int NV>
+struct TermTiles {
+    using Fn = void (*)(i64, const T*, i64, const T*, const Terms<T>&, T*, i64);
+    static constexpr int max = max_rows(NV);
+    Fn fn[max + 1];
+    template <int MR>
+    constexpr void fill() {
+        fn[MR] = &multiply_tile<T, NV, MR>;
+        if constexpr (MR > 1) fill<MR - 1>();
+    }
+    constexpr TermTiles() : fn{} { fill<max>(); }
+};
+template <class T, int NV>
+constexpr TermTiles<T, NV> term_tiles{};
+
 template <class T, int NV>
 void multiply_panel(const Resolved<T>& r, i64 K, const T* packed, i64 col, T* result, const T* a, const T* b, const T* c,
                     i64 rows) {
     constexpr i64 L = Simd<T>::lanes;
+    const bool ends_here = col + NV * L > r.width;
+    if (!ends_here || (r.whole[0] && (!b || r.whole[2]) && (!c || r.whole[3]))) {
+        for_row_tiles<T, NV>(0, rows, [&](i64 first, i64 tile_rows, TileFn<T>) {
+            const Terms<T> terms{b ? b + first * r.strides[2] + col : nullptr, c ? c + first * r.strides[3] + col : nullptr,
+                                 r.strides[2], r.strides[3]};
+            term_tiles<T, NV>.fn[tile_rows](K, a + first * r.strides[1], r.strides[1], packed, terms,
+                                            result + first * r.strides[0] + col, r.strides[0]);
+        });
+        return;
+    }
     alignas(64) T products[accumulators * L];
     for_row_tiles<T, NV>(0, rows, [&](i64 first, i64 tile_rows, TileFn<T> tile_fn) {
         tile_fn(K, a + first * r.strides[1], r.strides[1], packed, products);
@@ -477,10 +525,9 @@ void multiply_panel(const Resolved<T>& r, i64 K, const T* packed, i64 col, T* re
 }
 
 template <class T>
-void multiply(const Resolved<T>& r, const PackedMatrix& matrix, const T* packed, T* result, const T* a, const T* b, const T* c,
-              i64 rows, bool backwards) {
+void multiply(const Resolved<T>& r, const PackedMatrix& matrix, const Panels& panels, const T* packed, T* result, const T* a,
+              const T* b, const T* c, i64 rows, bool backwards) {
     constexpr i64 L = Simd<T>::lanes;
-    const Panels panels(matrix.N, L);
     for (i64 k = 0; k < panels.count; ++k) {
         // Every other step reads the panels in reverse order: those it read last are still in the cache.
         const Range vectors = panels.at(backwards ? panels.count - 1 - k : k);
@@ -563,8 +610,9 @@ struct ProgramPart {
         for (i64 m = 0; m < program.matrix_count; ++m) {
             const PackedMatrix& matrix = program.matrices[m];
             if (index == 0) scratch.packed_offsets[m] = offset;
-            const Range panels = split(Panels(matrix.N, Simd<T>::lanes).count, index, parts);
-            pack_matrix<T>(args, matrix, scratch.packed + offset, panels.lo, panels.hi);
+            const Panels panels = scratch.panels(matrix);
+            const Range own = split(panels.count, index, parts);
+            pack_matrix<T>(args, matrix, panels, scratch.packed + offset, own.lo, own.hi);
             offset += matrix.K * round_up(matrix.N, Simd<T>::lanes);
         }
         if (index != 0) return;
@@ -639,7 +687,7 @@ struct ProgramPart {
             if (!scratch.resolved[section.first].run) {
                 const Resolved<T>& r = scratch.resolved[section.first];
                 const i64 matrix = program.instructions[section.first].matrix;
-                multiply<T>(r, program.matrices[matrix], scratch.packed + scratch.packed_offsets[matrix], at(r, 0, 0),
+                multiply<T>(r, program.matrices[matrix], scratch.panels(program.matrices[matrix]), scratch.packed + scratch.packed_offsets[matrix], at(r, 0, 0),
                             at(r, 1, 0), at(r, 2, 0), at(r, 3, 0), rows, step & 1);
                 continue;
             }

@@ -18,10 +18,10 @@ constexpr int accumulators = 12;  // of 16
 
 constexpr int max_rows(int vectors) { return accumulators / vectors; }
 
-// dst (MR, NV * lanes) = a (MR, K) w (K, NV * lanes); w is a packed panel: aligned, row after row.
-// TransposedA: a holds its transpose (K, MR), as a weight gradient needs it.
-template <class T, int NV, int MR, bool TransposedA>
-void tile(i64 K, const T* a, i64 lda, const T* w, T* dst) {
+// a (MR, K) w (K, NV * lanes), with store(row, v, sum) for each vector of the product; w is a packed panel: aligned, row after
+// row. TransposedA: a holds its transpose (K, MR), as a weight gradient needs it.
+template <class T, int NV, int MR, bool TransposedA, class Store>
+OHLOL_INLINE void multiply_registers(i64 K, const T* a, i64 lda, const T* w, Store&& store) {
     using V = Vec<T>;
     constexpr int lanes = Simd<T>::lanes;
     // With few rows the latency of dependent additions is the limit, so several partial sums are computed in parallel.
@@ -62,8 +62,15 @@ void tile(i64 K, const T* a, i64 lda, const T* w, T* dst) {
             V sum = acc[0][i][v];
             OHLOL_UNROLL(4)
             for (int u = 1; u < KU; ++u) sum += acc[u][i][v];
-            reinterpret_cast<V*>(dst)[i * NV + v] = sum;
+            store(i, v, sum);
         }
+}
+
+// dst (MR, NV * lanes) = a (MR, K) w (K, NV * lanes).
+template <class T, int NV, int MR, bool TransposedA>
+void tile(i64 K, const T* a, i64 lda, const T* w, T* dst) {
+    multiply_registers<T, NV, MR, TransposedA>(
+        K, a, lda, w, [&](int i, int v, Vec<T> sum) { reinterpret_cast<Vec<T>*>(dst)[i * NV + v] = sum; });
 }
 
 template <class T>

@@ -4,6 +4,7 @@ Shapes: B batch, I input size, W width of a state.
 """
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter, is_
 from typing import Any, NamedTuple
 
 import torch
@@ -42,35 +43,45 @@ class CellView(NamedTuple):
 
 
 class _Snapshot(NamedTuple):
-    """The objects that a cell consists of."""
+    """The objects that a cell consists of; lists of the same length for what is compared in pairs."""
 
     modules: list[tuple[torch.nn.Module, type]]
     """Each module and its class."""
-    sizes: list[tuple[dict[str, Any], int]]
-    values: list[tuple[dict[str, Any], str, Any]]
-    """Attributes, parameters, buffers and children: a dictionary, a name and a value."""
-    tensors: list[tuple[Tensor, torch.Size, torch.dtype]]
-    """The parameters and buffers, which `Tensor.data` changes in place."""
+    sized: list[dict[str, Any]]
+    """Dictionaries of attributes and members, and"""
+    sizes: list[int]
+    """how many of them there are."""
+    mappings: list[dict[str, Any]]
+    """The dictionary of each attribute, parameter, buffer and child,"""
+    names: list[str]
+    """its name,"""
+    values: list[Any]
+    """and its value."""
+    tensors: list[Tensor]
+    """The parameters and buffers, which `Tensor.data` changes in place, and"""
+    kinds: list[tuple[Any, ...]]
+    """what `_kind_of` says of them."""
     containers: list[tuple[Any, Any]]
     """Attributes that may change in place, and what `_freeze` makes of them."""
 
 
+_kind_of = attrgetter("shape", "dtype", "is_cpu")
+
+
 def is_current(view: CellView) -> bool:
     """Whether a view is what `view_cell` would return now; it takes a fraction of the time."""
-    modules, sizes, values, tensors, containers = view.snapshot
-    for mapping, size in sizes:
-        if len(mapping) != size:
-            return False
-    for mapping, name, value in values:
-        if mapping.get(name) is not value:
-            return False
-    for tensor, shape, dtype in tensors:
-        if tensor.shape != shape or tensor.dtype is not dtype or not tensor.is_cpu or not tensor.data_ptr():
-            return False
-    for module, kind in modules:
+    snapshot = view.snapshot
+    if (
+        list(map(len, snapshot.sized)) != snapshot.sizes
+        or not all(map(is_, map(dict.get, snapshot.mappings, snapshot.names), snapshot.values))
+        or list(map(_kind_of, snapshot.tensors)) != snapshot.kinds
+        or not all(map(Tensor.data_ptr, snapshot.tensors))
+    ):
+        return False
+    for module, kind in snapshot.modules:
         if type(module) is not kind or any(map(vars(module).get, _HOOKS)):
             return False
-    return all(_freeze(value, 0) == frozen for value, frozen in containers)
+    return all(_freeze(value, 0) == frozen for value, frozen in snapshot.containers)
 
 
 def view_cell(cell: torch.nn.Module, dtype: torch.dtype) -> CellView:
@@ -93,28 +104,28 @@ class _Viewer:
         self.weights: dict[str, Tensor] = {}
         self.key: list[Any] = []
         self.obstacle = ""
-        self.snapshot = _Snapshot([], [], [], [], [])
+        self.snapshot = _Snapshot([], [], [], [], [], [], [], [], [])
 
     def add(self, module: torch.nn.Module, prefix: str) -> None:
         """Add a module, whose members have names with this prefix, and its children."""
-        modules, sizes, values, _, containers = self.snapshot
         attributes = vars(module)
-        modules.append((module, type(module)))
-        sizes.append((attributes, len(attributes)))
+        self.snapshot.modules.append((module, type(module)))
+        self._add_size(attributes)
         self.key.append(type(module))
         if any(map(attributes.get, _HOOKS)):
             self.obstacle = f"the cell{'.' + prefix[:-1] if prefix else ''} has hooks"
         for name, value in attributes.items():
             if name in _MEMBERS:
-                values.append((attributes, name, value))
-                values += [(value, member, of_member) for member, of_member in value.items()]
-                sizes.append((value, len(value)))
+                self._add_value(attributes, name, value)
+                for member, of_member in value.items():
+                    self._add_value(value, member, of_member)
+                self._add_size(value)
             elif name not in _STANDARD_ATTRIBUTES:
                 frozen = _freeze(value, 0)
                 self.key += (name, frozen)
-                values.append((attributes, name, value))
+                self._add_value(attributes, name, value)
                 if isinstance(value, (Tensor, tuple, list, dict)):
-                    containers.append((value, frozen))
+                    self.snapshot.containers.append((value, frozen))
         for name, tensor in (*attributes["_parameters"].items(), *attributes["_buffers"].items()):
             self._add_weight(name, prefix, tensor)
         for name, child in attributes["_modules"].items():
@@ -122,13 +133,23 @@ class _Viewer:
             if child is not None:
                 self.add(child, f"{prefix}{name}.")
 
+    def _add_size(self, mapping: dict[str, Any]) -> None:
+        self.snapshot.sized.append(mapping)
+        self.snapshot.sizes.append(len(mapping))
+
+    def _add_value(self, mapping: dict[str, Any], name: str, value: Any) -> None:
+        self.snapshot.mappings.append(mapping)
+        self.snapshot.names.append(name)
+        self.snapshot.values.append(value)
+
     def _add_weight(self, name: str, prefix: str, tensor: Tensor | None) -> None:
         if tensor is None:
             self.key += (name, None)
             return
         self.weights[prefix + name] = tensor
         self.key += (name, tensor.shape, tensor.dtype)
-        self.snapshot.tensors.append((tensor, tensor.shape, tensor.dtype))
+        self.snapshot.tensors.append(tensor)
+        self.snapshot.kinds.append((tensor.shape, tensor.dtype, True))
         is_plain = type(tensor) in TENSOR_TYPES and tensor.layout is torch.strided
         if not is_plain or tensor.dtype is not self.dtype or not tensor.is_cpu:
             expected = self.dtype if tensor.is_floating_point() else tensor.dtype

@@ -186,6 +186,11 @@ class Recurrent(torch.nn.Module):
         assert size is not None
         return size
 
+    def _cell(self, k: int) -> torch.nn.Module:
+        """The k-th cell: `self.cells[k]`, in a fraction of its time."""
+        cells: Any = self._modules["cells"]
+        return cells._modules[str(k)]
+
     @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
@@ -212,7 +217,7 @@ class Recurrent(torch.nn.Module):
             return make_node(self, input, hx)
         batch = self._read_input(input)
         states = self._read_state(batch, hx)
-        if len(self.cells) == 1 and batch.is_time_first:
+        if len(self._interfaces) == 1 and batch.is_time_first:
             out, final = self._run(0, batch.x, states[0], batch.rows, as_layer=True)
             return out, self._interfaces[0].pack(final)
         x, ends = batch.x, []
@@ -270,7 +275,7 @@ class Recurrent(torch.nn.Module):
 
     def _read_state(self, batch: _Batch, hx: Any) -> list[tuple[Tensor, ...] | None]:
         """The initial states of each layer and direction, each (B, W), in the order of the rows; None for zeros."""
-        interface, L, B = self._interfaces[0], len(self.cells), batch.rows.B
+        interface, L, B = self._interfaces[0], len(self._interfaces), batch.rows.B
         if hx is None:
             return [None] * L
         if interface.has_tuple:
@@ -354,7 +359,7 @@ class Recurrent(torch.nn.Module):
         """The k-th cell as this call runs it, what it takes, and its input and states, with masks where it has them."""
         interface, regularized = self._interfaces[k], self._regularize(k)
         if regularized is None:
-            return self.cells[k], interface, x, states
+            return self._cell(k), interface, x, states
         x, states = regularized.add_masks(x, states or _zeros(x, interface, rows), rows.B)
         return regularized, regularized.interface, x, states
 

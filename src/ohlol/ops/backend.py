@@ -308,5 +308,10 @@ def empty(like: Tensor, *shape: int) -> Tensor:
     return tensor.fill_(float("nan")) if _fills_with_nan else tensor
 
 
+def poison(tensor: Tensor) -> Tensor:
+    """The same tensor, whose numbers have not been set; NaN throughout while `fill_with_nan` is on."""
+    return tensor.fill_(float("nan")) if _fills_with_nan else tensor
+
+
 if os.environ.get("OHLOL_POISON") == "1":
     fill_with_nan(True)

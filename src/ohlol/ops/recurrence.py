@@ -17,6 +17,7 @@ from ohlol.ops.backend import PackedWeights, empty, kernel_cell, run_backward, r
 from ohlol.ops.gather import scatter_rows
 from ohlol.ops.torch_path import LayerSpec, Rows, replay_gradients, rows_of
 from ohlol.ops.validation import are_readable, are_unchanged, check_call, materialize
+from ohlol.ops.workspace import workspace
 
 
 class _SavedLayer(NamedTuple):
@@ -90,9 +91,9 @@ def forward_stack(
             W_ih, W_hh, b_ih, b_hh = weights_of(spec, weights, k)
             gates = cell_states = hidden_n = None
             if save is not None and G > 1:
-                gates = empty(like, rows.S, G * H)
-                cell_states = empty(like, rows.S, H) if has_cell_state else None
-                hidden_n = empty(like, rows.S, H) if has_reset else None
+                gates = workspace(like, rows.S, G * H)
+                cell_states = workspace(like, rows.S, H) if has_cell_state else None
+                hidden_n = workspace(like, rows.S, H) if has_reset else None
             run_forward(
                 kernel=packed.kernel if packed else float64 if like.dtype is torch.float64 else float32,
                 threads=torch.get_num_threads(),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ohlol.ops.backend import PackedWeights, empty, kernel_cell, run_backward, run_forward
 from ohlol.ops.validation import DTYPES, are_readable
+from ohlol.ops.workspace import workspace
 
 
 def forward_layer(
@@ -36,7 +37,7 @@ def forward_layer(
     saved, gates, after_gates = None, 0, 0
     if save and G > 1:
         # gates (S, G*H), then the cell states or the hidden terms of the reset gate, (S, H)
-        saved = empty(W_hh, T * B * (G + 1) * H)
+        saved = workspace(W_hh, T * B * (G + 1) * H)
         gates = saved.data_ptr()
         after_gates = gates + T * B * G * H * W_hh.element_size()
     b_ih, b_hh = (weights[2].data_ptr(), weights[3].data_ptr()) if len(weights) == 4 else (0, 0)

@@ -21,6 +21,7 @@ from ohlol.cells.unroll import unroll_packed
 from ohlol.ops.backend import empty
 from ohlol.ops.step_program import StepPrograms, compile_step
 from ohlol.ops.validation import are_readable, is_materialized, materialize
+from ohlol.ops.workspace import workspace
 
 MANY_ROWS = 8
 """Sequences from which the products of the input are computed in each step."""
@@ -114,20 +115,23 @@ def prepare_step(
     """Compute with torch what does not depend on the state: the leaves but the states, and values of the trace."""
     graph = step.graph
     trace = graph.trace
-    values: dict[int, Tensor] = {**dict(enumerate(map(weights.__getitem__, trace.weights))), **constants}
+    values: dict[int, Tensor] = dict(enumerate(map(weights.__getitem__, trace.weights)))
+    values.update(constants)
     values[trace.x] = x
     if graph.weight_operations:
         run_operations(graph.weight_operations, values, rows.S)
     if graph.input_operations:
         run_operations(graph.input_operations, values, rows.S)
-    tensors: list[Tensor | None] = [_shaped(values[value], (rows.S, width)) for value, width in step.input_leaves]
-    tensors += [_shaped(values[value], shape) for value, shape in step.vector_leaves]
-    tensors += [values[value] for value in step.matrix_leaves]
+    tensors: list[Tensor | None] = []
+    for value, width in step.input_leaves:
+        tensor = values[value]
+        tensors.append(tensor if tensor.shape == (rows.S, width) else tensor.reshape(rows.S, width))
+    for value, shape in step.vector_leaves:
+        tensor = values[value]
+        tensors.append(tensor if tensor.shape == shape else tensor.reshape(shape))
+    for value in step.matrix_leaves:
+        tensors.append(values[value])
     return tensors, values
-
-
-def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return tensor if tensor.shape == shape else tensor.reshape(shape)
 
 
 def _as_used(graph: StepGraph, matrices: Sequence[Tensor]) -> list[Tensor]:
@@ -190,7 +194,7 @@ def forward_step(
     like = next(t for t in tensors if t is not None)
     results = [empty(like, T, B, width) if as_layer else empty(like, S, width)] if width else []
     results += [empty(like, 1, B, w) if as_layer else empty(like, B, w) for w in graph.state_widths]
-    kept = empty(like, S * programs.kept_size)
+    kept = workspace(like, S * programs.kept_size)
     numbers: list[int] = []
     copies: list[Tensor] = []
     _add_tensors(numbers, copies, inputs)
@@ -234,7 +238,7 @@ def backward_step(
         empty(kept, S, ld) if covered else kept.new_zeros(S, ld)
         for ld, covered in zip(programs.input_gradient_lds, programs.covers, strict=True)
     ]
-    d_products = empty(kept, S * programs.product_size)
+    d_products = workspace(kept, S * programs.product_size)
     sums = [empty(kept, width) for width in programs.sums]
     d_matrices = [empty(kept, *shape) for shape in programs.matrix_gradient_shapes]
     d_states = [
