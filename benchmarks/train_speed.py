@@ -4,14 +4,16 @@
 
 Both train a next-character model of one layer with 128 hidden units, B = 32 streams, T = 64 steps, Adam, gradients
 clipped at 1. ohlol trains with `fit` and a one-hot encoder; torch.nn trains in the usual loop, which the callback of
-`fit` runs. They take turns, and the medians are compared. No speed is shown unless both have the same losses from the
-same weights.
+`fit` runs. They take turns, and the medians are compared, also of the processor time, which other processes change
+less. No speed is shown unless both have the same losses from the same weights.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +33,27 @@ TOLERANCE = 0.05
 
 class Finished(Exception):  # noqa: N818 - it ends `fit` once everything is measured
     """All rounds are measured."""
+
+
+class Times(NamedTuple):
+    """Seconds on the clock, and of the processor in all threads."""
+
+    wall: float
+    processor: float
+
+    @staticmethod
+    def now() -> "Times":
+        """The times at present."""
+        return Times(time.perf_counter(), time.process_time())
+
+    def passed(self) -> "Times":
+        """The times since these."""
+        return Times(*(now - before for now, before in zip(Times.now(), self, strict=True)))
+
+    @staticmethod
+    def medians(times: Sequence["Times"]) -> "Times":
+        """The median of each."""
+        return Times(*map(statistics.median, zip(*times, strict=True)))
 
 
 class TorchModel(torch.nn.Module):
@@ -82,42 +105,42 @@ class TurnTaking(Callback):
 
     def __init__(self, cell: str, steps: int, rounds: int):
         self.cell, self.steps, self.rounds = cell, steps, rounds
-        self.ohlol: list[float] = []
-        self.pytorch: list[float] = []
+        self.ohlol: list[Times] = []
+        self.pytorch: list[Times] = []
         self.losses: list[tuple[float, float]] = []
-        self.taken, self.seconds = 0, 0.0
+        self.taken, self.times = 0, Times(0.0, 0.0)
 
     def on_train_begin(self, trainer: Training) -> None:
         """Copy the weights."""
         self.training = TorchTraining(self.cell, trainer)
-        self.started = time.perf_counter()
+        self.started = Times.now()
 
     def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """Compare the losses of the first steps; then measure."""
-        seconds = time.perf_counter() - self.started
+        passed = self.started.passed()
         if len(self.losses) < CHECKED:
             self.losses.append((loss, self.training.step()))
             if abs(self.losses[-1][0] - self.losses[-1][1]) > TOLERANCE:
                 raise SystemExit(f"{self.cell}: the losses differ, {self.losses}: no speed is shown")
         elif done > 1 and symbols == B * T:  # the first step of an epoch follows an evaluation
-            self.taken, self.seconds = self.taken + 1, self.seconds + seconds
+            self.taken, self.times = self.taken + 1, Times(*map(sum, zip(self.times, passed, strict=True)))
             if self.taken == self.steps:
                 self._measure_torch()
-        self.started = time.perf_counter()
+        self.started = Times.now()
 
     def _measure_torch(self) -> None:
-        self.ohlol.append(self.taken * B * T / self.seconds)
-        self.taken, self.seconds = 0, 0.0
-        started = time.perf_counter()
+        self.ohlol.append(self.times)
+        self.taken, self.times = 0, Times(0.0, 0.0)
+        started = Times.now()
         for _ in range(self.steps):
             self.training.step()
-        self.pytorch.append(self.steps * B * T / (time.perf_counter() - started))
+        self.pytorch.append(started.passed())
         if len(self.pytorch) == self.rounds:
             raise Finished
 
 
-def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[float, float]:
-    """Median characters a second of ohlol and torch.nn."""
+def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[Times, Times]:
+    """Median times of the steps of a round, of ohlol and torch.nn."""
     turns = TurnTaking(cell, steps, rounds)
     try:
         ohlol.fit(
@@ -127,7 +150,7 @@ def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[float, floa
             dev_fraction=0.0, epochs=1000, patience=0, callbacks=[turns], device="cpu",
         )  # fmt: skip
     except Finished:
-        return statistics.median(turns.ohlol), statistics.median(turns.pytorch)
+        return Times.medians(turns.ohlol), Times.medians(turns.pytorch)
     raise SystemExit(f"{path} is too short for {rounds} rounds of {steps} steps")
 
 
@@ -139,8 +162,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parse_arguments(parser, steps=2, rounds=1)
     for cell in ("lstm", "gru", "rnn"):
-        speed, pytorch = measure(cell, options.file, options.steps, options.rounds)
-        print(f"{cell:>4}  ohlol {speed:>10,.0f} characters/s   torch.nn {pytorch:>10,.0f}   {speed / pytorch:.2f}x")
+        own, pytorch = measure(cell, options.file, options.steps, options.rounds)
+        speeds = [f"{options.steps * B * T / times.wall:>10,.0f}" for times in (own, pytorch)]
+        ratios = f"{pytorch.wall / own.wall:.2f}x, of processor time {pytorch.processor / own.processor:.2f}x"
+        print(f"{cell:>4}  ohlol {speeds[0]} characters/s   torch.nn {speeds[1]}   {ratios}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@
 #include "packed_layers.h"
 #include "platform.h"
 #include "step_program.h"
+#include "training.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -79,6 +80,7 @@ std::vector<std::string> supported() {
 }
 
 std::atomic<const Variant*> selected_variant{&variant_baseline};
+std::atomic<const Training*> selected_training{&training_baseline};
 
 void check_supported(const std::string& name) {
     for (const std::string& known : supported())
@@ -89,11 +91,13 @@ void check_supported(const std::string& name) {
 void select_variant(const std::string& name) {
     check_supported(name);
     const Variant* variant = &variant_baseline;
+    const Training* training = &training_baseline;
 #ifdef OHLOL_X86
-    if (name == "avx512") variant = &variant_avx512;
-    if (name == "avx2") variant = &variant_avx2;
+    if (name == "avx512") variant = &variant_avx512, training = &training_avx512;
+    if (name == "avx2") variant = &variant_avx2, training = &training_avx2;
 #endif
     selected_variant = variant;
+    selected_training = training;
 }
 
 using Address = std::uintptr_t;
@@ -484,6 +488,78 @@ void bind_smoothing(nb::module_& m) {
         nb::kw_only(), "threads"_a, "shape"_a, "values"_a, "rates"_a, "states"_a, "squared"_a, "forecasts"_a);
 }
 
+// A step of an optimizer. Of each tensor Python passes the addresses of parameter, gradient, first, second and mean, and the
+// size; and as numbers lr, step size and scale of the second moment.
+template <class T>
+double take_step(i64 rule, i64 threads, const std::vector<i64>& tensors, const std::vector<double>& rates,
+                 const std::array<double, 6>& constants) {
+    constexpr std::size_t addresses = 6, numbers = 3;
+    const std::size_t count = tensors.size() / addresses;
+    if (tensors.size() != addresses * count || rates.size() != numbers * count)
+        throw std::invalid_argument("the tensors of a step do not fit");
+    std::vector<StepTensor<T>> checked;
+    checked.reserve(count);
+    for (std::size_t k = 0; k < count; ++k) {
+        const i64* const of = tensors.data() + addresses * k;
+        const double* const rate = rates.data() + numbers * k;
+        checked.push_back({pointer<T>(of[0]), pointer<T>(of[1]), pointer<T>(of[2]), pointer<T>(of[3]), pointer<T>(of[4]),
+                           of[5], rate[0], rate[1], rate[2]});
+    }
+    StepArgs<T> args;
+    args.rule = static_cast<int>(rule), args.threads = usable_threads(threads), args.serial_below = serial_below;
+    args.count = static_cast<i64>(count), args.tensors = checked.data();
+    args.beta1 = constants[0], args.beta2 = constants[1], args.eps = constants[2], args.weight_decay = constants[3];
+    args.max_norm = constants[4], args.mean_weight = constants[5];
+    return selected_training.load()->functions<T>().take_step(args, allocate_scratch);
+}
+
+template <class T>
+void bind_training(nb::module_& m, const char* suffix) {
+    m.def(
+        (std::string("take_step_") + suffix).c_str(),
+        [](i64 rule, i64 threads, const std::vector<i64>& tensors, const std::vector<double>& rates,
+           const std::array<double, 6>& constants) {
+            nb::gil_scoped_release release;
+            return take_step<T>(rule, threads, tensors, rates, constants);
+        },
+        nb::kw_only(), "rule"_a, "threads"_a, "tensors"_a, "rates"_a, "constants"_a);
+    m.def(
+        (std::string("cross_entropy_") + suffix).c_str(),
+        [](i64 threads, std::array<i64, 3> shape, Address logits, Address bias, Address weights, Address targets, i64 ignored,
+           double smoothing, double scale, bool with_gradients, Address d_bias, Address best) {
+            nb::gil_scoped_release release;
+            CrossEntropyArgs<T> args;
+            args.threads = usable_threads(threads), args.serial_below = serial_below;
+            args.rows = shape[0], args.K = shape[1], args.ld = shape[2];
+            args.logits = pointer<T>(logits), args.bias = pointer<const T>(bias), args.weights = pointer<const T>(weights);
+            args.targets = pointer<const i64>(targets), args.ignored = ignored;
+            args.smoothing = smoothing, args.scale = scale, args.with_gradients = with_gradients;
+            args.d_bias = pointer<T>(d_bias), args.best = pointer<i64>(best);
+            for (i64 row = 0; row < args.rows; ++row)
+                if (args.targets[row] != ignored && (args.targets[row] < 0 || args.targets[row] >= args.K))
+                    throw std::out_of_range("the label " + std::to_string(args.targets[row]) + " is none of " +
+                                            std::to_string(args.K));
+            return selected_training.load()->functions<T>().cross_entropy(args, allocate_scratch);
+        },
+        nb::kw_only(), "threads"_a, "shape"_a, "logits"_a, "bias"_a, "weights"_a, "targets"_a, "ignored"_a, "smoothing"_a,
+        "scale"_a, "with_gradients"_a, "d_bias"_a, "best"_a);
+    m.def(
+        (std::string("scatter_rows_") + suffix).c_str(),
+        [](i64 threads, std::array<i64, 3> shape, Address values, Address ids, Address sums) {
+            nb::gil_scoped_release release;
+            ScatterArgs<T> args;
+            args.threads = usable_threads(threads), args.serial_below = serial_below;
+            args.rows = shape[0], args.N = shape[1], args.size = shape[2];
+            args.values = pointer<const T>(values), args.ids = pointer<const i64>(ids), args.sums = pointer<T>(sums);
+            for (i64 row = 0; row < args.rows; ++row)
+                if (args.ids[row] < 0 || args.ids[row] >= args.size)
+                    throw std::out_of_range("the id " + std::to_string(args.ids[row]) + " is none of " +
+                                            std::to_string(args.size));
+            selected_training.load()->functions<T>().scatter_rows(args, allocate_scratch);
+        },
+        nb::kw_only(), "threads"_a, "shape"_a, "values"_a, "ids"_a, "sums"_a);
+}
+
 // The most multiply-adds a second of an instruction set, in registers and on all threads: of the best of several runs.
 double measure_peak(const std::string& name, bool float64, int threads, double seconds) {
     check_supported(name);
@@ -651,6 +727,8 @@ NB_MODULE(_kernel, m) {
     bind_crf<float>(m, "float32");
     bind_crf<double>(m, "float64");
     bind_smoothing(m);
+    bind_training<float>(m, "float32");
+    bind_training<double>(m, "float64");
     m.def("measure_peak", &measure_peak, "variant"_a, "float64"_a, "threads"_a, "seconds"_a,
           "Operations a second of multiply-adds in registers, of an instruction set that this machine runs.");
     m.def("apply_float32", [](int function, Address x, Address y, i64 n) {

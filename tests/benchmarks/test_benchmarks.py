@@ -84,6 +84,9 @@ RUNS: dict[str, list[str]] = {
         r"one step of 4 sequences, us( +[\d,.]+){3}   [\d.]+x, [\d.]+x",
         r"generate, characters/s( +[\d,.]+){3}   [\d.]+x, [\d.]+x",
     ],
+    f"tagging_speed.py {BENCHMARKS.parent / 'examples' / 'tags.conllu'}": [
+        r"ohlol [\d,]+ words/s   torch.nn [\d,]+   [\d.]+x, of processor time [\d.]+x"
+    ],
     "text_windows.py data.txt": [
         r"the whole text: [\d.]+ nats, [\d.]+ bits per character",
         r"4 windows of 16: [\d.]+ nats, [\d.]+ bits per character",

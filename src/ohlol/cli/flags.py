@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import typer
@@ -16,6 +17,7 @@ def commands_of(app: typer.Typer) -> Mapping[str, Any]:
     return command.commands
 
 
+@cache  # typer makes all commands anew at each call
 def flags_of(app: typer.Typer, command: str | None = None) -> dict[str, tuple[str, str | None]]:
     """The flags of every setting: the one that sets it (or sets it to true), and the one that sets it to false.
 
@@ -40,7 +42,7 @@ def name_flags(message: str, app: typer.Typer, command: str | None = None) -> st
     >>> name_flags("`lr` is 0; see `ohlol train`, or give `header=False` or `hidden_size=8`", app)
     '--lr is 0; see `ohlol train`, or give --no-header or --hidden-size 8'
     """
-    flags = flags_of(app, command)
+    flags = flags_of(app, command) if SETTING.search(message) else {}
 
     def flag(match: re.Match[str]) -> str:
         name, value = match.groups()

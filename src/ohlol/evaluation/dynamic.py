@@ -14,6 +14,7 @@ from ohlol.data.codec import Codec
 from ohlol.evaluation.evaluate import add_batch, carry_state
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
+from ohlol.ops.optimizer import KernelOptimizer, find_obstacle
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils.devices import disable_tf32, to_device
@@ -23,8 +24,12 @@ MEAN_SQUARE_DECAY = 0.999
 """"rms": decay per segment of the mean squares of the gradients."""
 
 
-def make_optimizer(settings: DynamicSettings, model: torch.nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(settings: DynamicSettings, model: torch.nn.Module) -> KernelOptimizer | torch.optim.Optimizer:
     """The optimizer of the parameters of a model; "rms" is Adam without momentum."""
+    parameters = list(model.parameters())
+    if not find_obstacle(parameters):
+        rule, betas = ("sgd", (0.0, 0.0)) if settings.dynamic_optimizer == "sgd" else ("adam", (0.0, MEAN_SQUARE_DECAY))
+        return KernelOptimizer(rule, [{"params": parameters}], settings.lr, betas=betas)
     if settings.dynamic_optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), settings.lr)
     return torch.optim.Adam(model.parameters(), settings.lr, betas=(0.0, MEAN_SQUARE_DECAY), fused=True)

@@ -69,6 +69,10 @@ def evaluate(
             if history is not None and not model.settings.bidirectional:
                 state = read_history(model, history, batch.rows, processes.device)
             packed = PackedInputs.of(batch, processes.device)
+            if not (model.sizes.base or with_confidences or has_unseen_labels(model, batch)):
+                inputs, state = model.predicted_inputs(packed, state)
+                _add_inputs(accumulator, model, batch, inputs)
+                continue
             logits, state = model(packed, state)
             predictions = add_batch(accumulator, model, batch, logits)
             if with_confidences and isinstance(accumulator, ReportMetrics):
@@ -79,15 +83,30 @@ def evaluate(
     return accumulator
 
 
+def has_unseen_labels(model: SequenceModel, batch: Batch) -> bool:
+    """Whether a batch has labels that training did not see."""
+    targets = batch.targets
+    assert targets is not None
+    return targets.dtype.kind == "i" and targets.ndim == 1 and bool((targets >= model.head.outputs).any())
+
+
+def _add_inputs(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, inputs: Tensor) -> None:
+    """As `add_batch`, given the inputs of the head, whose logits need not be in memory at once."""
+    assert batch.targets is not None
+    batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
+    loss, labels = model.head.measure_inputs(inputs, to_device(batch.targets, inputs.device), batch_sizes)
+    accumulator.add_loss(float(loss), len(inputs))
+    accumulator.add(batch.targets, to_numpy(labels), prediction_indices(batch, per_sequence=model.sizes.per_sequence))
+
+
 def add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> NDArray[Any]:
     """Add the loss, the targets and the predictions of a batch; returns the predictions."""
     assert batch.targets is not None
     batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
     predictions = to_numpy(model.head.decode(logits, batch_sizes))
     targets, sizes, measured = batch.targets, batch_sizes, logits
-    is_label = targets.dtype.kind == "i" and targets.ndim == 1
-    unseen = targets >= model.head.outputs if is_label else np.zeros(len(targets), bool)
-    if unseen.any():  # labels that training did not see have no loss
+    if has_unseen_labels(model, batch):  # they have no loss
+        unseen = targets >= model.head.outputs
         accumulator.unseen += int(unseen.sum())
         if model.head.decodes_by_argmax:
             targets, sizes, measured = targets[~unseen], None, logits[torch.from_numpy(~unseen).to(logits.device)]

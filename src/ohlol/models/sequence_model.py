@@ -169,13 +169,26 @@ class SequenceModel(torch.nn.Module):
             observe: is called with the outputs of the layers (S, D*O) and the inputs of the head after dropout, N or B
                 rows of them.
         """
+        inputs, state = self.predicted_inputs(packed, state, observe)
+        return self.add_base(self.head(inputs), packed), state
+
+    def predicted_inputs(
+        self,
+        packed: PackedInputs,
+        state: LayerStates | None = None,
+        observe: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> tuple[Float[Tensor, "N DO"], LayerStates]:
+        """The inputs of the head at every predicted step or of every sequence, after dropout; otherwise as `forward`.
+
+        Without the setting `base` of `Sizes` the logits are the head's of these inputs.
+        """
         hidden, state = self.outputs(packed, state)
         inputs = self.head_inputs(hidden, state, packed.batch_sizes)
         inputs = inputs if packed.predicted is None else inputs.index_select(0, packed.predicted)
         inputs = self.dropout(inputs, self.prediction_sizes(packed.batch_sizes), packed.predicted)
         if observe is not None:
             observe(hidden, inputs)
-        return self.add_base(self.head(inputs), packed), state
+        return inputs, state
 
     def outputs(
         self, packed: PackedInputs, state: LayerStates | None = None

@@ -184,6 +184,45 @@ def smooth(
     squared: int,  # (M,)
     forecasts: int,  # (T, horizon, M)
 ) -> None: ...
+def take_step_float32(
+    *,
+    rule: int,  # 0 adam, 1 adamw, 2 sgd, 3 rmsprop
+    threads: int,
+    # parameter, gradient, first and second moment, mean of the parameter (0 for none) and size of each tensor
+    tensors: Sequence[int],
+    rates: Sequence[float],  # lr, lr / (1 - beta1^t) and sqrt(1 - beta2^t) of each
+    constants: tuple[
+        float, float, float, float, float, float
+    ],  # beta1, beta2, eps, weight decay, max norm, mean weight
+) -> float: ...  # the norm of the gradients
+def cross_entropy_float32(
+    *,
+    threads: int,
+    shape: tuple[int, int, int],  # rows, labels K, and the distance of two rows, which has space for full vectors
+    logits: int,  # (rows, K) without the bias; become their gradients, or logits with the bias
+    bias: int,  # (K,) or 0, here and below
+    weights: int,  # (K,), of the labels
+    targets: int,  # (rows,); IndexError where one is neither `ignored` nor below K
+    ignored: int,
+    smoothing: float,
+    scale: float,  # of the gradients
+    with_gradients: bool,
+    d_bias: int,  # (K,), to which the gradients are added
+    best: int,  # (rows,), the labels with the largest logits
+) -> float: ...  # the sum of the losses
+def scatter_rows_float32(
+    *,
+    threads: int,
+    shape: tuple[int, int, int],  # S, N and the number of ids
+    values: int,  # (S, N)
+    ids: int,  # (S,); IndexError where one is not below the number of ids
+    sums: int,  # (number of ids, N)
+) -> None: ...
+
+take_step_float64 = take_step_float32
+scatter_rows_float64 = scatter_rows_float32
+cross_entropy_float64 = cross_entropy_float32
+
 def measure_peak(variant: str, float64: bool, threads: int, seconds: float) -> float: ...
 def apply_float32(function: int, x: int, y: int, n: int, /) -> None: ...
 def apply_float64(function: int, x: int, y: int, n: int, /) -> None: ...

@@ -188,6 +188,28 @@ def crf_kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
     return getattr(KERNEL, f"crf_{name}_{'float32' if dtype is torch.float32 else 'float64'}")
 
 
+def optimizer_kernel(dtype: torch.dtype) -> Callable[..., float]:
+    """The step of an optimizer, which returns the norm of the gradients.
+
+    Raises:
+        RuntimeError: there are no kernels.
+    """
+    if KERNEL is None:
+        raise RuntimeError(f"the step of an optimizer needs the compiled kernels: {ABSENT}")
+    return KERNEL.take_step_float32 if dtype is torch.float32 else KERNEL.take_step_float64
+
+
+def cross_entropy_kernel(dtype: torch.dtype) -> Callable[..., float]:
+    """The softmax of rows of logits and their cross-entropy, which returns the sum of the losses.
+
+    Raises:
+        RuntimeError: there are no kernels.
+    """
+    if KERNEL is None:
+        raise RuntimeError(f"the cross-entropy of rows needs the compiled kernels: {ABSENT}")
+    return KERNEL.cross_entropy_float32 if dtype is torch.float32 else KERNEL.cross_entropy_float64
+
+
 class StepMachine:
     """The vector machine of the kernels, which runs programs of `ohlol.ops.step_program`."""
 

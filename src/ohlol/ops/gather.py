@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ohlol.config import FULL_PRECISION
+from ohlol.ops.backend import KERNEL, empty
 from ohlol.ops.reduced_equations import reduced_linear
+from ohlol.ops.validation import DTYPES, find_unreadable, is_materialized, materialize
 
 
 def one_hot_table(W_ih: Tensor, precision: str = FULL_PRECISION) -> Tensor:
@@ -24,5 +26,22 @@ def embedding_table(vectors: Tensor, W_ih: Tensor, precision: str = FULL_PRECISI
 
 
 def scatter_rows(grad: Tensor, ids: Tensor, size: int) -> Tensor:
-    """Sum the rows of grad (S, N) by their id: (size, N); torch adds the rows of an id in their order, on the CPU."""
-    return grad.new_zeros(size, grad.size(1)).index_add_(0, ids.reshape(-1), grad)
+    """Sum the rows of grad (S, N) by their id: (size, N); the rows of an id are added in their order, on the CPU.
+
+    Raises:
+        IndexError: an id is not below `size`.
+    """
+    dtype, ids = grad.dtype, materialize(ids.reshape(-1))
+    is_readable = dtype in DTYPES and is_materialized(grad) and not find_unreadable(grad, dtype)
+    if KERNEL is None or not is_readable or find_unreadable(ids, torch.int64) or not len(ids):
+        return grad.new_zeros(size, grad.size(1)).index_add_(0, ids, grad)
+    sums = empty(grad, size, grad.size(1))
+    run = KERNEL.scatter_rows_float32 if dtype is torch.float32 else KERNEL.scatter_rows_float64
+    run(
+        threads=torch.get_num_threads(),
+        shape=(*grad.shape, size),
+        values=grad.data_ptr(),
+        ids=ids.data_ptr(),
+        sums=sums.data_ptr(),
+    )
+    return sums

@@ -1,14 +1,10 @@
-"""The mean of the weights over the steps of training, with which a run is evaluated and which it keeps.
+"""The mean of the weights over the steps of training, with which a run is evaluated and which it keeps."""
 
-The mean itself is computed by `torch.optim.swa_utils`.
-"""
-
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from ohlol.config import TrainSettings
 
@@ -35,7 +31,7 @@ class WeightAverage:
     def __init__(self, settings: TrainSettings, parameters: Sequence[Tensor]):
         self.kind, self.decay, self.parameters = settings.weight_averaging, settings.ema_decay, list(parameters)
         self.steps = 0
-        self._means: list[Tensor] = []
+        self._means: dict[Tensor, Tensor] = {}
         self._started = self.kind == "ema"
 
     def observe_losses(self, losses: Sequence[float]) -> None:
@@ -43,23 +39,28 @@ class WeightAverage:
         before = losses[: -1 - NON_MONOTONIC_EPOCHS]
         self._started |= self.kind == "nt_asgd" and bool(before) and losses[-1] > min(before)
 
+    def prepare(self) -> tuple[Mapping[Tensor, Tensor], float]:
+        """The mean of each parameter, and the weight in it of the value after the next step; none where none changes.
+
+        Whoever adds the values to the means counts the step in `steps`.
+        """
+        if not self._started:
+            return {}, 0.0
+        if not self._means:
+            self._means = {parameter: torch.zeros_like(parameter.detach()) for parameter in self.parameters}
+        if not self.steps:
+            return self._means, 1.0
+        if self.kind == "ema":
+            return self._means, 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        return self._means, 1 / (self.steps + 1)
+
     @torch.no_grad()
     def update(self) -> None:
         """Add the parameters after a step of the optimizer."""
-        if not self._started:
-            return
-        if not self.steps:
-            self._means = [parameter.detach().clone() for parameter in self.parameters]
-        elif self.kind == "ema":
-            decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-            get_ema_multi_avg_fn(decay)(self._means, self._values, self.steps)
-        else:
-            get_swa_multi_avg_fn()(self._means, self._values, self.steps)
-        self.steps += 1
-
-    @property
-    def _values(self) -> list[Tensor]:
-        return [parameter.detach() for parameter in self.parameters]
+        means, weight = self.prepare()
+        for parameter, mean in means.items():
+            mean.lerp_(parameter, weight)
+        self.steps += bool(means)
 
     @contextmanager
     def applied(self) -> Generator[None]:
@@ -67,7 +68,7 @@ class WeightAverage:
         if not self.steps:
             yield
             return
-        learned = [value.clone() for value in self._values]
+        learned = {parameter: parameter.detach().clone() for parameter in self.parameters}
         self._set(self._means)
         try:
             yield
@@ -75,13 +76,13 @@ class WeightAverage:
             self._set(learned)
 
     @torch.no_grad()
-    def _set(self, values: Sequence[Tensor]) -> None:
-        for parameter, value in zip(self.parameters, values, strict=True):
+    def _set(self, values: Mapping[Tensor, Tensor]) -> None:
+        for parameter, value in values.items():
             parameter.copy_(value)
 
     def state(self) -> dict[str, Tensor]:
         """The tensors to save."""
-        return {f"average.{index}": mean for index, mean in enumerate(self._means)}
+        return {f"average.{index}": mean for index, mean in enumerate(self._means.values() if self.steps else ())}
 
     def load_state(self, tensors: dict[str, Tensor], steps: int, losses: Sequence[float]) -> None:
         """The inverse of `state`.
@@ -95,11 +96,11 @@ class WeightAverage:
             KeyError: one is missing.
             ValueError: one has another shape.
         """
-        self.steps, self._means = steps, []
+        self.steps, self._means = steps, {}
         for count in range(1, len(losses) + 1):
             self.observe_losses(losses[:count])
         for index, parameter in enumerate(self.parameters if steps else ()):
             mean = tensors[f"average.{index}"]
             if mean.shape != parameter.shape:
                 raise ValueError(f"average.{index} is {tuple(mean.shape)}")
-            self._means.append(mean.to(parameter))
+            self._means[parameter] = mean.to(parameter).contiguous()

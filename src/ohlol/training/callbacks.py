@@ -5,8 +5,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import torch
-
 from ohlol.checkpoint.resume_state import Progress
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.config import TrainSettings
@@ -14,6 +12,7 @@ from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
+from ohlol.training.optimizer import Optimizer
 from ohlol.utils.distributed import Processes
 from ohlol.utils.errors import InputError
 
@@ -28,7 +27,7 @@ class Training(Protocol):
     settings: TrainSettings
     codec: Codec
     model: SequenceModel
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     processes: Processes
     progress: Progress
     main_metric: str

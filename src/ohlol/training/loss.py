@@ -45,19 +45,24 @@ class BatchLoss:
 
     def __call__(self, batch: Batch, logits: Tensor, targets: Tensor) -> Loss:
         """The loss of a batch, given its logits (N, K) and, on the same device, its targets."""
-        predictions, sequences = float(len(targets)), float(len(batch.rows))
-        settings = self.settings
-        loss = self.model.head.loss(
-            logits,
-            targets,
-            self.model.prediction_sizes(torch.from_numpy(batch.batch_sizes)),
-            LossOptions(
-                None if self.weights is None else self.weights.to(logits),
-                settings.label_smoothing,
-                settings.loss_reduction,
-            ),
-        )
-        if settings.loss_reduction == "sum":
+        return self._reduce(batch, self.model.head.loss(logits, targets, self._sizes(batch), self._options(logits)))
+
+    def of_inputs(self, batch: Batch, inputs: Tensor, targets: Tensor) -> Loss:
+        """The loss of a batch, given the inputs of the head (N, W), where the logits are the head's of these."""
+        loss = self.model.head.loss_of_inputs(inputs, targets, self._sizes(batch), self._options(inputs))
+        return self._reduce(batch, loss)
+
+    def _sizes(self, batch: Batch) -> Tensor | None:
+        return self.model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
+
+    def _options(self, like: Tensor) -> LossOptions:
+        settings, weights = self.settings, None if self.weights is None else self.weights.to(like)
+        return LossOptions(weights, settings.label_smoothing, settings.loss_reduction)
+
+    def _reduce(self, batch: Batch, loss: Tensor) -> Loss:
+        assert batch.targets is not None
+        predictions, sequences = float(len(batch.targets)), float(len(batch.rows))
+        if self.settings.loss_reduction == "sum":
             return Loss(loss / sequences, sequences, sequences)
         weights = self._weights_in_numpy
         divisor = predictions if weights is None else float(weights[batch.targets].sum())

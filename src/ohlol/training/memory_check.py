@@ -47,7 +47,10 @@ def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None
     # kept of each step for the backward pass, at least: the output and the gates
     numbers_per_cell = network.output_size + model.hidden_size * len(CELLS[model.cell].gates)
     numbers_per_step = model.num_layers * network.directions * numbers_per_cell
-    batch_bytes = steps * (numbers_per_step + 2 * config.sizes.outputs * (not config.sizes.per_sequence)) * 4
+    logits = 0 if config.sizes.per_sequence else steps
+    if cpu and training.precision == "fp32":
+        logits = network.head.rows_in_memory(logits)
+    batch_bytes = (steps * numbers_per_step + 2 * logits * config.sizes.outputs) * 4
     if model_bytes + batch_bytes > free:
         raise TooLarge(
             "the largest batch has {steps:,} steps and takes {batch_bytes} in addition to the model's {model_bytes}, "

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from ohlol.config import TrainSettings
 from ohlol.models.sequence_model import SequenceModel
+from ohlol.ops.optimizer import RULES, KernelOptimizer, find_obstacle
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.translation import join_list
@@ -51,8 +52,12 @@ def learning_rate(settings: TrainSettings, step: int, total: int, seconds: float
     return settings.lr * share
 
 
-def make_optimizer(settings: TrainSettings, model: SequenceModel) -> torch.optim.Optimizer:
-    """The optimizer, in torch's fused implementation where there is one.
+Optimizer: TypeAlias = "KernelOptimizer | torch.optim.Optimizer"
+"""An optimizer of the kernels or, where these cannot change the weights, one of torch with the same rule."""
+
+
+def make_optimizer(settings: TrainSettings, model: SequenceModel) -> Optimizer:
+    """The optimizer: in the kernels where these can change the weights, otherwise in torch's fused implementation.
 
     Each of its groups has the factor of its learning rate as "lr_factor". With `layer_lr_factor` the rate falls from
     the head to the encoder: Howard and Ruder, "Universal language model fine-tuning for text classification" (2018).
@@ -62,6 +67,9 @@ def make_optimizer(settings: TrainSettings, model: SequenceModel) -> torch.optim
     if factor < 1:
         groups = [{"params": own, "lr_factor": factor ** (len(parts) - 1 - i)} for i, own in enumerate(parts)]
     lr, decay = settings.lr, settings.weight_decay
+    is_scaled = settings.precision == "fp16"  # the scaler of the loss changes the gradients between backward and step
+    if not is_scaled and not find_obstacle([parameter for group in groups for parameter in group["params"]]):
+        return KernelOptimizer(settings.optimizer, groups, lr, weight_decay=decay)
     match settings.optimizer:
         case "adam":
             return torch.optim.Adam(groups, lr, weight_decay=decay, fused=True)
@@ -70,7 +78,7 @@ def make_optimizer(settings: TrainSettings, model: SequenceModel) -> torch.optim
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr, weight_decay=decay)
         case _:
-            return torch.optim.SGD(groups, lr, momentum=0.9, weight_decay=decay, fused=True)
+            return torch.optim.SGD(groups, lr, momentum=RULES["sgd"].beta1, weight_decay=decay, fused=True)
 
 
 def frozen_parts(freeze: str | None, parts: Sequence[str]) -> set[str]:

@@ -10,6 +10,7 @@ from ohlol.checkpoint.resume_state import Progress
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.models.sequence_model import LayerStates, SequenceModel
 from ohlol.training.averaging import WeightAverage
+from ohlol.training.optimizer import Optimizer
 from ohlol.training.precision import Precision
 from ohlol.utils import devices
 from ohlol.utils.digits import parse_digits
@@ -25,7 +26,7 @@ DEVICE_RNG = "device_rng"
 
 def collect_state(
     model: SequenceModel,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     average: WeightAverage,
     precision: Precision,
     carried: LayerStates | None,
@@ -66,7 +67,7 @@ def restore_state(
     tensors: dict[str, Tensor],
     position: dict[str, Any],
     model: SequenceModel,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     average: WeightAverage,
     precision: Precision,
     where: str,
@@ -117,7 +118,7 @@ def restore_state(
         ) from None
 
 
-def _restore_moments(optimizer: torch.optim.Optimizer, parameters: list[Any], tensors: dict[str, Tensor]) -> None:
+def _restore_moments(optimizer: Optimizer, parameters: list[Any], tensors: dict[str, Tensor]) -> None:
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):

@@ -28,6 +28,7 @@ from ohlol.data.batches import Batch, Buckets, ContiguousBatches, Dataset, bptt_
 from ohlol.data.loading import PreparedData
 from ohlol.evaluation.evaluate import carry_state, evaluate, measure_saturation, prediction_indices
 from ohlol.models.sequence_model import LayerStates
+from ohlol.ops.optimizer import KernelOptimizer
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts, resume
@@ -265,7 +266,7 @@ class Trainer:
             symbols += batch.total
             for callback in self.callbacks:
                 callback.on_batch_end(progress.epoch + 1, progress.batch, count, loss, batch.total)
-            if count == self.processes.size == 1 and len(batch.rows) <= MAX_PREDICTIONS and self._labels_steps:
+            if logits is not None and self._reports_predictions(batch, loader):
                 predictions = self._decode(batch, logits)
             if self._stop_requested if self.processes.size == 1 else self._stop_agreed:
                 self.save_state()
@@ -275,36 +276,36 @@ class Trainer:
                 last_save = time.monotonic()
         self._end_epoch(symbols, time.perf_counter() - start, predictions)
 
-    def _train_step(self, current: DeviceBatch, loader: BatchLoader) -> tuple[float, Tensor]:
-        """Take one step; the loss of the whole batch, and the logits of this process's part of it."""
+    def _train_step(self, current: DeviceBatch, loader: BatchLoader) -> tuple[float, Tensor | None]:
+        """Take one step; the loss of the whole batch, and the logits of this process's part of it, if there are any."""
         progress, batch = self.progress, current.batch
         for group in self.optimizer.param_groups:
             group["lr"] = progress.lr * group["lr_factor"]
         self.optimizer.zero_grad()
         state = carry_state(self.state, len(batch.rows)) if batch.continues_previous and not batch.is_filler else None
-        with self.precision.autocast():
-            observed = (self.penalties.observe,) if self.penalties else ()
-            logits, after = self.network(current.packed, state, *observed)
-        logits, after = self.precision.to_default_dtype(logits, after)
+        observed = (self.penalties.observe,) if self.penalties else ()
+        if self._reports_predictions(batch, loader) or not self._has_loss_of_inputs:
+            with self.precision.autocast():
+                logits, after = self.network(current.packed, state, *observed)
+            logits, after = self.precision.to_default_dtype(logits, after)
+            own = self.loss(batch, logits, current.targets)
+        else:
+            inputs, after = self.model.predicted_inputs(current.packed, state, *observed)
+            logits, own = None, self.loss.of_inputs(batch, inputs, current.targets)
         penalty = self.penalties.compute(current.packed.batch_sizes) if self.penalties else None
-        loss, value, weight = self._combine_losses(batch, self.loss(batch, logits, current.targets), penalty)
+        loss, value, weight = self._combine_losses(batch, own, penalty)
         self.precision.backward(loss)
         if self.model.encoder.tunes_vectors and self._vectors_are_frozen:
             self.model.encoder.tuned_vectors.grad = None  # the optimizer leaves it out, and so does the norm
         for part in resting_parts(self.settings, list(self.parts), progress.epoch):
             for parameter in self.parts[part]:
                 parameter.grad = None
-        max_norm = self.settings.max_grad_norm or math.inf
-        norm = self.precision.clip_gradients(self.optimizer, self.model.parameters(), max_norm)
-        loader.prepare(progress.batch + 1)  # while a GPU computes; the next line waits for it
-        value, norm = value.item() if isinstance(value, Tensor) else value, norm.item()
+        value, norm = self._step_optimizer(value, loader)
         is_finite = math.isfinite(value) and math.isfinite(norm)
         if not is_finite and not (self.precision.reduce_scale() and math.isfinite(value)):
             self._skip_step(*((message_id("gradient"), norm) if math.isfinite(value) else (message_id("loss"), value)))
             return value, logits
         if is_finite:
-            self.precision.step(self.optimizer)
-            self.average.update()
             progress.skipped_in_a_row = 0
             progress.steps_taken += 1
             progress.grad_norm_sum += norm
@@ -325,6 +326,29 @@ class Trainer:
             else value
         )
         return value, logits
+
+    def _step_optimizer(self, loss: Tensor | float, loader: BatchLoader) -> tuple[float, float]:
+        """Clip the gradients and change the weights and their mean, unless a number is not finite.
+
+        Returns:
+            The loss, and the norm of the gradients before clipping.
+        """
+        max_norm = self.settings.max_grad_norm or math.inf
+        if isinstance(self.optimizer, KernelOptimizer):
+            value = loss.item() if isinstance(loss, Tensor) else loss
+            if not math.isfinite(value):
+                return value, math.nan
+            means, weight = self.average.prepare()
+            norm = self.optimizer.step(max_norm, means, weight)
+            self.average.steps += bool(means) and math.isfinite(norm)
+            return value, norm
+        total = self.precision.clip_gradients(self.optimizer, self.model.parameters(), max_norm)
+        loader.prepare(self.progress.batch + 1)  # while a GPU computes; the next line waits for it
+        value, norm = loss.item() if isinstance(loss, Tensor) else loss, total.item()
+        if math.isfinite(value) and math.isfinite(norm):
+            self.precision.step(self.optimizer)
+            self.average.update()
+        return value, norm
 
     def _combine_losses(self, batch: Batch, own: Loss, penalty: Tensor | None) -> tuple[Tensor, Tensor | float, float]:
         """What to differentiate, with the penalty, and the loss and the weight of the whole batch over all processes.
@@ -375,6 +399,16 @@ class Trainer:
             kept=kept,
             remedy=remedy,
         )
+
+    def _reports_predictions(self, batch: Batch, loader: BatchLoader) -> bool:
+        """Whether the predictions of a batch in training are reported."""
+        is_all = len(loader) == self.processes.size == 1 and len(batch.rows) <= MAX_PREDICTIONS
+        return is_all and self._labels_steps
+
+    @property
+    def _has_loss_of_inputs(self) -> bool:
+        """Whether the loss may be computed without all logits: nothing is added to them, and no wrapper reads them."""
+        return self.network is self.model and not self.config.sizes.base and self.precision.dtype is None
 
     @property
     def _vectors_are_frozen(self) -> bool:

@@ -118,6 +118,23 @@ class Head(torch.nn.Module, ABC):
             options: class weights, label smoothing and reduction.
         """
 
+    def loss_of_inputs(
+        self, hidden: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
+    ) -> Tensor:
+        """The loss of hidden states (N, W): that of their logits, which a head need not hold all at once."""
+        return self.loss(self(hidden), targets, batch_sizes, options)
+
+    def rows_in_memory(self, rows: int) -> int:
+        """The rows of logits that `loss_of_inputs` holds at once, of so many rows, where the kernels compute it."""
+        return rows
+
+    def measure_inputs(
+        self, hidden: Tensor, targets: Tensor, batch_sizes: Tensor | None = None
+    ) -> tuple[Tensor | float, Tensor]:
+        """The sum of the losses of hidden states (N, W) against targets that the head knows, and the predictions."""
+        logits = self(hidden)
+        return self.loss(logits, targets, batch_sizes, LossOptions(reduction="sum")), self.decode(logits, batch_sizes)
+
     @abstractmethod
     def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
         """The predictions: labels (N,), rows of numbers (N, K), or sets of labels as rows of 0 and 1 (N, K).
