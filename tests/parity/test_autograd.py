@@ -160,6 +160,14 @@ def test_in_place_changes_are_an_error() -> None:
         out.sum().backward()
 
 
+def dtype_or_error(layer: torch.nn.RNNBase, x: Tensor) -> torch.dtype | str:
+    """The dtype of the output, or the error: oneDNN has no bfloat16 for LSTMs on some processors."""
+    try:
+        return layer(x)[0].dtype
+    except (RuntimeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_unsupported_calls_use_torch(kind: type[torch.nn.RNNBase]) -> None:
     layer, x = kind(3, 4), torch.randn(5, 2, 3)
@@ -174,14 +182,11 @@ def test_unsupported_calls_use_torch(kind: type[torch.nn.RNNBase]) -> None:
     assert layer(torch.randn(5, 0, 3))[0].shape == (5, 0, 4)
     with torch.autocast("cpu"):
         assert "autocast" in nn.explain_backend(layer, x)
-        assert layer(x)[0].dtype == theirs(x)[0].dtype
+        assert dtype_or_error(layer, x) == dtype_or_error(theirs, x)
     for wrong in (torch.randn(5, 2, 7), torch.randn(5), torch.randn(5, 2, 3, dtype=F64), torch.randn(0, 2, 3)):
-        errors = []
-        for each in (layer, theirs):
-            with pytest.raises((RuntimeError, ValueError)) as caught:
-                each(wrong)
-            errors.append((caught.type, str(caught.value)))
-        assert errors[0] == errors[1]
+        error = dtype_or_error(layer, wrong)
+        assert isinstance(error, str)
+        assert error == dtype_or_error(theirs, wrong)
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")  # once a process
