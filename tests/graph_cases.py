@@ -207,13 +207,13 @@ def test_other_transforms_in_a_graph_use_torch() -> None:
 
 def test_autocast_in_a_graph() -> None:
     torch._dynamo.reset()
-    layer, x = ohlol.accelerate(torch.nn.LSTM(3, 4)), torch.randn(5, 2, 3)
+    layer, x = ohlol.accelerate(torch.nn.GRU(3, 4)), torch.randn(5, 2, 3)  # oneDNN has no such LSTM on some processors
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     for inputs in (x, x.bfloat16()):
         with torch.autocast("cpu", torch.bfloat16):
             results = [compiled(inputs), layer(inputs)]
         for out, state in results:
-            assert {out.dtype, *(s.dtype for s in state)} == {torch.bfloat16}
+            assert {out.dtype, state.dtype} == {torch.bfloat16}
         torch.testing.assert_close(*results, rtol=0.02, atol=0.02)
 
 
