@@ -13,7 +13,9 @@ kernel sanitize drop-in: $(VENV)/ready-dev
 kernel:
 	cmake -S . -B build/kernel -G Ninja -DPython_EXECUTABLE="$$($(abspath $(BIN))/python -c 'import sys; print(sys.executable)')"
 	cmake --build build/kernel
-	cp build/kernel/_kernel*.so "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/ohlol/ops/"
+	# a new file: processes that have loaded the old one keep it
+	cp build/kernel/_kernel*.so build/kernel/new.so
+	mv build/kernel/new.so "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/ohlol/ops/$$(cd build/kernel && ls _kernel*.so)"
 
 # Run the parity tests and 20,000 hostile calls with AddressSanitizer and UndefinedBehaviorSanitizer, without leak detection,
 # since Python itself leaks. sanitized.py imports the package before pytest, which warns that it cannot rewrite jaxtyping.
