@@ -67,7 +67,7 @@ def test_no_request_is_dropped_while_models_are_replaced(
     """A request looks up its model and submits to it without waiting in between."""
     two = itertools.cycle([ohlol.load(runs["hello"]), untrained("label", num_layers=1, hidden_size=4)])
     with serve_in_thread(runs["hello"]) as url:
-        monkeypatch.setattr(served_models, "load_model", lambda run: next(two))
+        monkeypatch.setattr(served_models, "load_model", lambda run, precision: next(two))
         stop, statuses = threading.Event(), set[int]()
 
         def predict() -> None:
@@ -77,8 +77,10 @@ def test_no_request_is_dropped_while_models_are_replaced(
 
         with ThreadPoolExecutor(8) as threads, httpx.Client(base_url=url, timeout=SECONDS, trust_env=False) as client:
             clients = [threads.submit(predict) for _ in range(8)]
-            replaced = sum(client.post("/v1/reload").json()[0]["changed"] for _ in range(60))
-            stop.set()
+            try:
+                replaced = sum(client.post("/v1/reload").json()[0]["changed"] for _ in range(60))
+            finally:
+                stop.set()
             for one in clients:
                 one.result()
     assert replaced >= 59  # the first may read the model that is served
