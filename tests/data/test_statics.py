@@ -11,8 +11,8 @@ from helpers import TINY
 
 import ohlol
 from ohlol.data.batches import gather
-from ohlol.data.lines import Place
-from ohlol.data.statics import MAX_CATEGORIES, StaticCell, StaticColumn, Statics
+from ohlol.data.lines import Place, StaticCell
+from ohlol.data.statics import MAX_CATEGORIES, StaticColumn, Statics
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.inputs import PackedInputs

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 from unicodedata import normalize
 
 from ohlol.data.opening import SAMPLE, STDIN, describe_encoding, name_of, open_utf8, without_compression
@@ -83,6 +83,15 @@ class Line(NamedTuple):
     place: Place
 
 
+class StaticCell(NamedTuple):
+    """A cell of a static column."""
+
+    text: str
+    """Its text; "" where it is missing."""
+    number: float = math.nan
+    """The number in it; NaN where it holds none."""
+
+
 class Example(NamedTuple):
     """One sequence of symbols."""
 
@@ -94,8 +103,8 @@ class Example(NamedTuple):
     None where targets are not read."""
     place: Place
     """Where it starts."""
-    statics: tuple[Any, ...] = ()
-    """The cells of the static columns beside it, each a `statics.StaticCell`."""
+    statics: tuple[StaticCell, ...] = ()
+    """The cells of the static columns beside it."""
 
 
 def error_at(place: Place, problem: str) -> InputError:

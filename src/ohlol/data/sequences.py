@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ohlol.config import DataSettings
 from ohlol.data.frames import Records, read_records
 from ohlol.data.interpretation import Interpretation, describe_panel
-from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc
+from ohlol.data.lines import Example, FileRange, Lines, Place, StaticCell, name_of, nfc
 from ohlol.data.panel import Panel, TimeStep
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
 from ohlol.data.readers.column_names import split_names
@@ -25,7 +25,7 @@ from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.readers.pairs import check_pair
 from ohlol.data.readers.series import Series, join_series
 from ohlol.data.settings import check_settings
-from ohlol.data.statics import StaticCell, StaticText
+from ohlol.data.statics import StaticText
 from ohlol.data.symbols import Symbols, split_line, split_lines
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError

@@ -9,13 +9,13 @@ Shapes: n sequences, C numbers of the vector of one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, isnan, nan
+from math import isfinite, isnan
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.data.lines import Place, error_at, quote
+from ohlol.data.lines import Place, StaticCell, error_at, quote
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import join_list, translate
 
@@ -23,15 +23,6 @@ MAX_CATEGORIES = 1000
 """Categories of all static columns together, each of which is a number of the vector."""
 LIMIT = 20.0
 """Standard deviations at which a number is cut off, so that an outlier cannot dominate."""
-
-
-class StaticCell(NamedTuple):
-    """A cell of a static column."""
-
-    text: str
-    """Its text; "" where it is missing."""
-    number: float = nan
-    """The number in it; NaN where it holds none."""
 
 
 class StaticText(NamedTuple):

@@ -60,7 +60,7 @@ def evaluate(
     accumulator = TASKS[codec.task].metrics(codec)
     batches = batches_in_order(codec, data, processes.share)
     state = None
-    needs_logits = model.sizes.base or with_confidences or not hasattr(model, "predicted_inputs")  # as an ONNX graph
+    needs_logits = model.sizes.base or not hasattr(model, "predicted_inputs")  # as an ONNX graph
     with disable_tf32(processes.device):
         for index in range(len(batches)):
             batch = batches[index]
@@ -72,7 +72,9 @@ def evaluate(
             packed = PackedInputs.of(batch, processes.device)
             if not (needs_logits or has_unseen_labels(model, batch)):
                 inputs, state = model.predicted_inputs(packed, state)
-                _add_inputs(accumulator, model, batch, inputs)
+                labels = _add_inputs(accumulator, model, batch, inputs)
+                if with_confidences and isinstance(accumulator, ReportMetrics):
+                    _add_confidences(accumulator, model, batch, model.head(inputs), labels)
                 continue
             logits, state = model(packed, state)
             predictions = add_batch(accumulator, model, batch, logits)
@@ -91,13 +93,15 @@ def has_unseen_labels(model: SequenceModel, batch: Batch) -> bool:
     return targets.dtype.kind == "i" and targets.ndim == 1 and bool((targets >= model.head.outputs).any())
 
 
-def _add_inputs(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, inputs: Tensor) -> None:
+def _add_inputs(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, inputs: Tensor) -> NDArray[Any]:
     """As `add_batch`, given the inputs of the head, whose logits need not be in memory at once."""
     assert batch.targets is not None
     batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
     loss, labels = model.head.measure_inputs(inputs, to_device(batch.targets, inputs.device), batch_sizes)
+    predictions = to_numpy(labels)
     accumulator.add_loss(float(loss), len(inputs))
-    accumulator.add(batch.targets, to_numpy(labels), prediction_indices(batch, per_sequence=model.sizes.per_sequence))
+    accumulator.add(batch.targets, predictions, prediction_indices(batch, per_sequence=model.sizes.per_sequence))
+    return predictions
 
 
 def add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> NDArray[Any]:

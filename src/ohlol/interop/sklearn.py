@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ohlol.config import COLUMN_SETTINGS, ModelSettings, TrainSettings
 from ohlol.data.frames import Records, read_records
-from ohlol.data.lines import nfc, quote
+from ohlol.data.lines import StaticCell, nfc, quote
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, format_time, offset_after
 from ohlol.data.readers.base import default_task
 from ohlol.data.readers.column_names import join_names, split_names
@@ -23,7 +23,7 @@ from ohlol.data.readers.columns import CLASS, PANEL, QUANTITY
 from ohlol.data.readers.panels import read_rows
 from ohlol.data.readers.tables import records_table
 from ohlol.data.sequences import read_panel
-from ohlol.data.statics import StaticCell, StaticText
+from ohlol.data.statics import StaticText
 from ohlol.data.targets import TargetKind
 from ohlol.inference.forecast import forecast_panel
 from ohlol.inference.trained_model import TrainedModel

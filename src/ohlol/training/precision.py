@@ -32,7 +32,9 @@ class Precision:
         if self.dtype is None:
             return nullcontext()
         cast = torch.autocast(self.device.type, self.dtype)
-        return _without_onednn(cast) if (self.device.type, self.name) == ("cpu", "fp16") else cast
+        if self.device.type != "cpu" or (self.name == "bf16" and _has_fast_bf16()):
+            return cast
+        return _without_onednn(cast)
 
     def to_default_dtype(self, logits: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The output of the forward pass in the dtype of the weights."""
@@ -91,9 +93,14 @@ class Precision:
         self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": scale, "_growth_tracker": int(steps)})
 
 
+def _has_fast_bf16() -> bool:
+    """Whether oneDNN has primitives for bf16 on this processor; elsewhere it has none to train an LSTM."""
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
 @contextmanager
 def _without_onednn(cast: AbstractContextManager[Any]) -> Generator[None]:
-    """Autocast without oneDNN, which has no primitive to train an fp16 LSTM on a CPU."""
+    """Autocast without oneDNN, which has no primitive to train an LSTM in fp16 on a CPU."""
     library: Any = torch.backends.mkldnn
     before, library.enabled = library.enabled, False
     try:

@@ -7,10 +7,9 @@ from datetime import UTC, date, datetime
 from math import isclose, isfinite, nan
 from typing import Any
 
-from ohlol.data.lines import nfc
+from ohlol.data.lines import StaticCell, nfc
 from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
 from ohlol.data.readers.tables import Row, Table, is_empty, number
-from ohlol.data.statics import StaticCell
 from ohlol.utils.translation import message_id
 
 NUMERIC_SHARE = 0.5
