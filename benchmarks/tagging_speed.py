@@ -17,7 +17,7 @@ from timing import parse_arguments
 from torch import Tensor
 from torch.nn.functional import cross_entropy, dropout
 from torch.nn.utils.rnn import PackedSequence
-from train_speed import CHECKED, Finished, Times
+from train_speed import CHECKED, Finished, Times, take_step
 
 import ohlol
 from ohlol.models.inputs import PackedInputs
@@ -102,12 +102,7 @@ class TurnTaking(Callback):
             raise Finished
 
     def _step(self, batch: DeviceBatch) -> float:
-        loss = cross_entropy(self.model(batch.packed), batch.targets)
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        return loss.item()
+        return take_step(self.model, self.optimizer, cross_entropy(self.model(batch.packed), batch.targets))
 
 
 class LossCheck(Callback):

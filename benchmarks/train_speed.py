@@ -93,11 +93,16 @@ class TorchTraining:
         logits, state = self.model(x, self.state)
         self.state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         loss = cross_entropy(logits.flatten(0, 1), y.flatten())
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        return loss.item()
+        return take_step(self.model, self.optimizer, loss)
+
+
+def take_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> float:
+    """Clip the gradients of a loss and take a step of torch's optimizer; the loss."""
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
 
 
 class TurnTaking(Callback):

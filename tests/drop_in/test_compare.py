@@ -32,7 +32,7 @@ def test_random_numbers_are_the_same():
 @pytest.mark.skip
 def test_skipped(): ...
 
-@pytest.mark.xfail  # an outcome that the comparison must count
+@pytest.mark.xfail  # in a suite that this test writes: the comparison must count such an outcome
 def test_fails():
     assert False
 

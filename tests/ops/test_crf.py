@@ -1,39 +1,20 @@
 """A CRF in the kernels, against every sequence of labels and against the equations; what it refuses."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from chains import F64, ChainCase, draw_chain, enumerate_chain, gradients_of, rows_of, sizes_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_variants import KERNEL_VARIANTS
 from torch import Tensor
 
-from ohlol import ops
 from ohlol.ops import backend, crf, crf_equations
 from ohlol.ops.crf_equations import ChainScores
+
+pytestmark = pytest.mark.usefixtures("poisoned")
 
 F32 = torch.float32
 RELATIVE = {F32: 1e-5, F64: 2e-14}
 """Largest difference, as a share of the largest number of a tensor, at least 1: that of tests/parity."""
-
-
-@pytest.fixture(autouse=True)
-def _poisoned() -> Iterator[None]:
-    backend.fill_with_nan(True)
-    yield
-    backend.fill_with_nan(False)
-
-
-@pytest.fixture(params=KERNEL_VARIANTS)
-def variant(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = ops.selected()
-    if request.param != "off":
-        ops.select(request.param)
-    yield request.param
-    if request.param != "off":
-        ops.select(before)
 
 
 def run(case: ChainCase, labels: Tensor | None = None, grad: Tensor | None = None) -> tuple[Tensor, ...]:

@@ -1,11 +1,9 @@
 """The loss of a linear layer in blocks, against torch: value, gradients, labels; its memory; what torch computes."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from kernel_variants import KERNEL_VARIANTS
 from torch import Tensor
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 from torch.nn.functional import linear
@@ -15,7 +13,10 @@ from ohlol import ops
 from ohlol.ops import backend, cross_entropy
 from ohlol.ops.cross_entropy import LinearLayer, can_measure, linear_cross_entropy, measure
 
-pytestmark = pytest.mark.skipif(not ops.available(), reason="no compiled kernels")
+pytestmark = [
+    pytest.mark.skipif(not ops.available(), reason="no compiled kernels"),
+    pytest.mark.usefixtures("poisoned"),
+]
 
 F32, F64 = torch.float32, torch.float64
 RELATIVE = {F32: 1e-5, F64: 2e-14}
@@ -25,19 +26,8 @@ SIZES = ((1, 1, 2), (7, 3, 5), (64, 16, 17), (130, 33, 65), (300, 8, 1000))
 
 
 @pytest.fixture(autouse=True)
-def _poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _small_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cross_entropy, "LEAST_NUMBERS", 0)
-    backend.fill_with_nan(True)
-    yield
-    backend.fill_with_nan(False)
-
-
-@pytest.fixture(params=[variant for variant in KERNEL_VARIANTS if variant != "off"])
-def variant(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = ops.selected()
-    ops.select(request.param)
-    yield request.param
-    ops.select(before)
 
 
 @pytest.fixture

@@ -1,19 +1,20 @@
 """A step of an optimizer in the kernels, against torch.optim over hundreds of steps; its state; what it refuses."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from kernel_variants import KERNEL_VARIANTS
 from torch import Tensor
 
 from ohlol import ops
 from ohlol.ops import backend
 from ohlol.ops.optimizer import RULES, KernelOptimizer, find_obstacle
 
-pytestmark = pytest.mark.skipif(not ops.available(), reason="no compiled kernels")
+pytestmark = [
+    pytest.mark.skipif(not ops.available(), reason="no compiled kernels"),
+    pytest.mark.usefixtures("poisoned"),
+]
 
 F32, F64 = torch.float32, torch.float64
 RELATIVE = {F32: 1e-5, F64: 2e-14}
@@ -22,21 +23,6 @@ SHAPES = ((3, 5), (7,), (1,), (130, 67), (0, 4), (17,))
 """Of the parameters: not a multiple of a vector, more than one piece, empty."""
 STEPS = 200
 NOISE = torch.randn(9000, generator=torch.Generator().manual_seed(1), dtype=F64)
-
-
-@pytest.fixture(autouse=True)
-def _poisoned() -> Iterator[None]:
-    backend.fill_with_nan(True)
-    yield
-    backend.fill_with_nan(False)
-
-
-@pytest.fixture(params=[variant for variant in KERNEL_VARIANTS if variant != "off"])
-def variant(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = ops.selected()
-    ops.select(request.param)
-    yield request.param
-    ops.select(before)
 
 
 def draw(dtype: torch.dtype, seed: int = 0) -> list[Tensor]:

@@ -1,27 +1,13 @@
 """Exponential smoothing in the kernels, against numpy; what it refuses."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
-from kernel_variants import KERNEL_VARIANTS
 
-from ohlol import ops
 from ohlol.ops import backend, smoothing
 from ohlol.ops.smoothing import Rates, States
 
-
-@pytest.fixture(params=KERNEL_VARIANTS)
-def variant(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = ops.selected()
-    if request.param != "off":
-        ops.select(request.param)
-    backend.fill_with_nan(True)
-    yield request.param
-    backend.fill_with_nan(False)
-    if request.param != "off":
-        ops.select(before)
+pytestmark = pytest.mark.usefixtures("poisoned")
 
 
 def draw(T: int, M: int, m: int, missing: float = 0.0) -> tuple[np.ndarray, Rates, States]:

@@ -21,18 +21,9 @@ def check_settings(settings: DataSettings) -> DataSettings:
     Raises:
         InputError: one does not exist, or the format does not serve the task or the level.
     """
-    for name, value, choices in (
-        ("task", settings.task, TARGET_KINDS),
-        ("format", settings.format, READERS),
-        ("level", settings.level, LEVELS),
-    ):
-        if value is not None and value not in choices:
-            raise InputError(
-                "`{name}` is {value}; it must be one of {choices}",
-                name=name,
-                value=quote(value),
-                choices=join_list(choices),
-            )
+    for name, choices in (("task", TARGET_KINDS), ("format", READERS), ("level", LEVELS), ("layout", LAYOUTS)):
+        if (value := getattr(settings, name)) is not None:
+            check_choice(value, name, choices)
     for name, value, choices in (
         ("decimal", settings.decimal, DECIMAL_MARKS),
         ("thousands", settings.thousands, THOUSANDS_MARKS),
@@ -52,8 +43,6 @@ def check_settings(settings: DataSettings) -> DataSettings:
         _check_separator(settings)
     if settings.encoding is not None:
         check_encoding(settings.encoding)
-    if settings.layout is not None:
-        check_choice(settings.layout, "layout", LAYOUTS)
     for name in ("season", "horizon"):
         if (value := getattr(settings, name)) is not None and not 1 <= value <= MAX_SIZE:
             raise InputError(

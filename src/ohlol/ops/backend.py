@@ -177,37 +177,15 @@ def packed_layers(cell: str, dtype: torch.dtype, H: int, precision: str) -> "_ke
     return KERNEL.PackedLayersFloat32(kernel=kernel_cell(cell).float32, H=H)
 
 
-def crf_kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    """The loop `forward`, `backward` or `decode` of a conditional random field.
+def typed_kernel(name: str, dtype: torch.dtype) -> Callable[..., Any]:
+    """The compiled function of this name for float32 or float64.
 
     Raises:
         RuntimeError: there are no kernels.
     """
     if KERNEL is None:
-        raise RuntimeError(f"a conditional random field needs the compiled kernels: {ABSENT}")
-    return getattr(KERNEL, f"crf_{name}_{'float32' if dtype is torch.float32 else 'float64'}")
-
-
-def optimizer_kernel(dtype: torch.dtype) -> Callable[..., float]:
-    """The step of an optimizer, which returns the norm of the gradients.
-
-    Raises:
-        RuntimeError: there are no kernels.
-    """
-    if KERNEL is None:
-        raise RuntimeError(f"the step of an optimizer needs the compiled kernels: {ABSENT}")
-    return KERNEL.take_step_float32 if dtype is torch.float32 else KERNEL.take_step_float64
-
-
-def cross_entropy_kernel(dtype: torch.dtype) -> Callable[..., float]:
-    """The softmax of rows of logits and their cross-entropy, which returns the sum of the losses.
-
-    Raises:
-        RuntimeError: there are no kernels.
-    """
-    if KERNEL is None:
-        raise RuntimeError(f"the cross-entropy of rows needs the compiled kernels: {ABSENT}")
-    return KERNEL.cross_entropy_float32 if dtype is torch.float32 else KERNEL.cross_entropy_float64
+        raise RuntimeError(f"{name} needs the compiled kernels: {ABSENT}")
+    return getattr(KERNEL, f"{name}_{'float32' if dtype is torch.float32 else 'float64'}")
 
 
 class StepMachine:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ohlol.ops import crf_equations
-from ohlol.ops.backend import KERNEL, crf_kernel, empty
+from ohlol.ops.backend import KERNEL, empty, typed_kernel
 from ohlol.ops.crf_equations import ChainScores
 from ohlol.ops.validation import DTYPES, are_readable, find_unreadable, materialize, packed_batch
 
@@ -113,7 +113,7 @@ def decode(
         return labels[:, 0], best[:, 0]
     x, *chain = map(materialize, (emissions, *scores))
     labels, best = torch.empty(S, dtype=torch.int64), empty(x, B)
-    run = crf_kernel("decode", x.dtype)
+    run = typed_kernel("crf_decode", x.dtype)
     run(
         threads=torch.get_num_threads(),
         shape=(T, B, S, K),
@@ -190,7 +190,7 @@ def _forward(
     """The losses (B,), and the forward values (S, K) that backward reads."""
     arguments, tensors = _inputs(emissions, labels, batch_sizes, scores)
     alphas, result = empty(tensors[0], *emissions.shape), empty(tensors[0], int(batch_sizes[0]))
-    run = crf_kernel("forward", emissions.dtype)
+    run = typed_kernel("crf_forward", emissions.dtype)
     run(**arguments, alphas=alphas.data_ptr(), losses=result.data_ptr())
     return result, alphas
 
@@ -206,7 +206,7 @@ def _backward(
     """The gradients of emissions, transitions, start and end."""
     arguments, tensors = _inputs(emissions, labels, batch_sizes, scores)
     grad, gradients = materialize(grad), [empty(t, *t.shape) for t in tensors[:4]]
-    run = crf_kernel("backward", emissions.dtype)
+    run = typed_kernel("crf_backward", emissions.dtype)
     run(
         **arguments,
         alphas=alphas.data_ptr(),

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy, linear
 
-from ohlol.ops.backend import KERNEL, cross_entropy_kernel, empty
+from ohlol.ops.backend import KERNEL, empty, typed_kernel
 from ohlol.ops.validation import DTYPES, find_unreadable, materialize
 
 BLOCK_NUMBERS = 1 << 20
@@ -180,7 +180,7 @@ def _run_blocks(
         *(None if vector is None else materialize(vector) for vector in (layer.bias, options.label_weights)),
     )
     targets = materialize(targets)
-    run, threads = cross_entropy_kernel(hidden.dtype), torch.get_num_threads()
+    run, threads = typed_kernel("cross_entropy", hidden.dtype), torch.get_num_threads()
     buffer, total = empty(hidden, rows, -(-K // VECTOR_NUMBERS) * VECTOR_NUMBERS), 0.0
     d_hidden, d_weight, d_bias = gradients or (None, None, None)
     for start in range(0, N, rows):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ohlol.config import FULL_PRECISION
-from ohlol.ops.backend import KERNEL, empty
+from ohlol.ops.backend import KERNEL, empty, typed_kernel
 from ohlol.ops.reduced_equations import reduced_linear
 from ohlol.ops.validation import DTYPES, find_unreadable, is_materialized, materialize
 
@@ -36,8 +36,7 @@ def scatter_rows(grad: Tensor, ids: Tensor, size: int) -> Tensor:
     if KERNEL is None or not is_readable or find_unreadable(ids, torch.int64) or not len(ids):
         return grad.new_zeros(size, grad.size(1)).index_add_(0, ids, grad)
     sums = empty(grad, size, grad.size(1))
-    run = KERNEL.scatter_rows_float32 if dtype is torch.float32 else KERNEL.scatter_rows_float64
-    run(
+    typed_kernel("scatter_rows", dtype)(
         threads=torch.get_num_threads(),
         shape=(*grad.shape, size),
         values=grad.data_ptr(),

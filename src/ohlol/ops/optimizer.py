@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from ohlol.ops.backend import KERNEL, optimizer_kernel
+from ohlol.ops.backend import KERNEL, typed_kernel
 from ohlol.ops.validation import DTYPES, find_unreadable, is_materialized, materialize
 
 
@@ -94,7 +94,7 @@ class KernelOptimizer:
         if reason:
             raise ValueError(reason)
         self._dtype = self._parameters[0].dtype
-        self._run = optimizer_kernel(self._dtype)
+        self._run = typed_kernel("take_step", self._dtype)
         self._moments: dict[int, _Moments] = {}
 
     def zero_grad(self) -> None:
