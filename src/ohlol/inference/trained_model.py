@@ -126,14 +126,11 @@ class TrainedModel:
         Raises:
             InputError: a column is missing, or the model does not read one.
         """
-        names = self.codec.statics.names
-        if not isinstance(values, Mapping) or set(values) != set(names):
+        names, values = self.codec.statics.names, values if isinstance(values, Mapping) else {}
+        if set(values) != set(names):
+            given, expected = (join_list(map(quote, columns)) or translate("none") for columns in (values, names))
             raise InputError(
-                "`static` has {columns}; the model reads {expected} beside the text",
-                columns=join_list(map(quote, values)) or translate("none")
-                if isinstance(values, Mapping)
-                else translate("none"),
-                expected=join_list(map(quote, names)) or translate("none"),
+                "`static` has {columns}; the model reads {expected} beside the text", columns=given, expected=expected
             )
         return StaticText(text, tuple(static_cell(values[name]) for name in names))
 

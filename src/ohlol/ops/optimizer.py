@@ -53,7 +53,6 @@ class _Moments:
         self.steps = 0
         self.first = torch.zeros_like(parameter) if rule.first else None
         self.second = torch.zeros_like(parameter) if rule.second else None
-
         self.addresses = tuple(0 if tensor is None else tensor.data_ptr() for tensor in (self.first, self.second))
 
 
