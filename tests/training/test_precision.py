@@ -21,12 +21,6 @@ from ohlol.utils.errors import InputError, InputWarning
 pytestmark = pytest.mark.filterwarnings("ignore:`precision`:ohlol.utils.errors.InputWarning")
 
 
-@pytest.fixture(autouse=True)
-def settings_of_torch_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Allow changes of torch's settings, which importing torch's test suite forbids (tests/parity does)."""
-    monkeypatch.setattr(torch.backends.m, "__allow_nonbracketed_mutation_flag", True)
-
-
 class Scaled(Losses):
     """Starts with a loss scale so large that the first gradients overflow."""
 
@@ -81,6 +75,15 @@ def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Pat
         tensors, _ = read_tensors(tmp_path / "run" / name)
         assert {t.dtype for n, t in tensors.items() if n != "scaler" and not n.startswith("rng")} == {torch.float32}
     assert ohlol.load(tmp_path / "run").config.metrics == pytest.approx(model.config.metrics)
+
+
+@pytest.mark.parametrize("kind", ["bf16", "fp16"])
+def test_settings_of_torch_may_be_frozen(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `torch.backends.disable_global_flags` does; they are the same after training."""
+    monkeypatch.setattr(torch.backends.m, "__allow_nonbracketed_mutation_flag", False)
+    before = torch.backends.mkldnn.enabled
+    ohlol.fit(upper_pairs(tmp_path / "data.tsv"), precision=kind, **{**TINY, "epochs": 1, "cell": "lstm"})
+    assert torch.backends.mkldnn.enabled == before
 
 
 def test_metrics_equal_those_of_evaluate(tmp_path: Path) -> None:

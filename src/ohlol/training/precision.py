@@ -101,10 +101,6 @@ def _has_fast_bf16() -> bool:
 @contextmanager
 def _without_onednn(cast: AbstractContextManager[Any]) -> Generator[None]:
     """Autocast without oneDNN, which has no primitive to train an LSTM in fp16 on a CPU."""
-    library: Any = torch.backends.mkldnn
-    before, library.enabled = library.enabled, False
-    try:
-        with cast:
-            yield
-    finally:
-        library.enabled = before
+    unchanged: dict[str, Any] = {"deterministic": None, "allow_tf32": None, "fp32_precision": None}
+    with torch.backends.mkldnn.flags(enabled=False, **unchanged), cast:
+        yield
