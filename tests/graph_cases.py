@@ -7,13 +7,14 @@ import copy
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pack_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from user_cells import PlainLSTM
 
 import ohlol
@@ -80,20 +81,23 @@ def model(kind: type[torch.nn.Module]) -> torch.nn.Module:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the functions that run the kernels, at each call of a registered operator."""
+    """What runs the kernels, at each call of a registered operator; a single layer counts as a stack."""
     made: list[str] = []
     for module, names in (
-        (OPERATORS, ("forward_stack", "stack_gradients")),
-        (STEPS, ("forward_step", "backward_step")),
+        (
+            OPERATORS,
+            {"forward_stack": "forward_stack", "forward_layer": "forward_stack", "stack_gradients": "stack_gradients"},
+        ),
+        (STEPS, {"forward_step": "forward_step", "backward_step": "backward_step"}),
     ):
-        for name in names:
-            function = getattr(module, name)
+        for attribute, name in names.items():
+            function = getattr(module, attribute)
 
             def count(*arguments: Any, name: str = name, function: Any = function, **options: Any) -> Any:
                 made.append(name)
                 return function(*arguments, **options)
 
-            monkeypatch.setattr(module, name, count)
+            monkeypatch.setattr(module, attribute, count)
     torch._dynamo.reset()
     return made
 
@@ -205,19 +209,68 @@ def test_other_transforms_in_a_graph_use_torch() -> None:
     torch.testing.assert_close(torch.compile(gradient, fullgraph=True, backend="aot_eager")(x), gradient(x))
 
 
-@pytest.mark.skipif(
-    not torch.backends.cpu.get_cpu_capability().startswith("AVX512"), reason="oneDNN has no bf16 LSTM on this processor"
-)
-def test_autocast_in_a_graph() -> None:
-    torch._dynamo.reset()
-    layer, x = ohlol.accelerate(torch.nn.LSTM(3, 4)), torch.randn(5, 2, 3)
+CELLS = {"rnn": torch.nn.RNNCell, "gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}
+
+
+def dtypes_of(result: Any) -> list[torch.dtype]:
+    if isinstance(result, PackedSequence):
+        return [result.data.dtype]
+    return [result.dtype] if isinstance(result, Tensor) else [dtype for r in result for dtype in dtypes_of(r)]
+
+
+@pytest.fixture(params=[True, False], ids=["onednn", "without"])
+def onednn(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """With and without oneDNN, which decides what torch's LSTM returns."""
+    with torch.backends.mkldnn.flags(enabled=request.param):
+        yield request.param
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("form", ["dense", "packed", "reduced input", "state"])
+def test_autocast_in_a_graph(calls: list[str], onednn: bool, kind: str, form: str) -> None:
+    """The dtypes are those without a graph; an LSTM in oneDNN, which not every processor has, returns autocast's."""
+    torch.manual_seed(0)
+    layer, x = ohlol.accelerate(getattr(torch.nn, kind)(3, 4, 2)), torch.randn(5, 2, 3)
+    inputs: Any = pack_sequence([x[:, 0], x[:3, 1]]) if form == "packed" else x
+    inputs = x.bfloat16() if form == "reduced input" else inputs
+    h_0 = torch.randn(2, 2, 4)
+    state = None if form != "state" else (h_0, h_0) if kind == "LSTM" else h_0
+    compiled = torch.compile(layer, fullgraph=form != "packed", backend="aot_eager")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = compiled(inputs, state)
+        assert "forward_stack" in calls
+        if kind == "LSTM" and onednn and form in ("dense", "state"):
+            assert set(dtypes_of(found)) == {torch.bfloat16}
+            return
+        expected = layer(inputs, state)
+    assert dtypes_of(found) == dtypes_of(expected)
+    pairs = [(found[0], expected[0])] if form != "packed" else [(found[0].data, expected[0].data)]
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("form", ["dense", "reduced input", "state"])
+@pytest.mark.parametrize("kind", [*CELLS, "user"])
+def test_autocast_of_any_cell_in_a_graph(calls: list[str], kind: str, form: str) -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Recurrent(CELLS[kind](3, 4) if kind in CELLS else PlainLSTM(3, 4)), torch.randn(5, 2, 3)
+    inputs, h_0 = x.bfloat16() if form == "reduced input" else x, torch.randn(1, 2, 4)
+    state = None if form != "state" else (h_0, h_0) if kind in ("lstm", "user") else h_0
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    for inputs in (x, x.bfloat16()):
-        with torch.autocast("cpu", torch.bfloat16):
-            results = [compiled(inputs), layer(inputs)]
-        for out, state in results:
-            assert {out.dtype, *(s.dtype for s in state)} == {torch.bfloat16}
-        torch.testing.assert_close(*results, rtol=0.02, atol=0.02)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = compiled(inputs, state), layer(inputs, state)
+    assert ("forward_step" in calls) == (form != "reduced input")
+    assert dtypes_of(found) == dtypes_of(expected)
+    torch.testing.assert_close(found[0], expected[0], rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_autocast_of_a_cell_in_a_graph(kind: str) -> None:
+    torch._dynamo.reset()
+    cell, x = ohlol.accelerate(CELLS[kind](3, 4)), torch.randn(2, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = torch.compile(cell, fullgraph=True, backend="aot_eager")(x), cell(x)
+    assert dtypes_of(found) == dtypes_of(expected)
 
 
 # Export

@@ -101,6 +101,8 @@ class CellSpec:
     states: tuple[str, ...] = ("h",)
     """Symbols of the states, the hidden state "h" first, unless a `module` returns (output, state); none for those that
     `name_states` gives a `module`."""
+    adds_state: bool = False
+    """Whether the last of the next states is a sum with the one before as a term: under autocast it has its dtype."""
     equation: tuple[str, ...] = ()
     """One line for each gate and state, as in textbooks: gate r has the weights W_ir and W_hr, h' is the next h."""
     module: Callable[[int, int], torch.nn.Module] | None = None

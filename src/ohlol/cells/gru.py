@@ -29,6 +29,7 @@ GRU = register(
         step=gru_step,
         gates=(Gate("r", "sigmoid"), Gate("z", "sigmoid"), Gate("n", "tanh", reset_by="r")),
         states=("h",),
+        adds_state=True,
         equation=(
             "r  = sigmoid(W_ir x + b_ir + W_hr h + b_hr)",
             "z  = sigmoid(W_iz x + b_iz + W_hz h + b_hz)",

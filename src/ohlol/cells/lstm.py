@@ -28,6 +28,7 @@ LSTM = register(
         step=lstm_step,
         gates=(Gate("i", "sigmoid"), Gate("f", "sigmoid"), Gate("g", "tanh"), Gate("o", "sigmoid")),
         states=("h", "c"),
+        adds_state=True,
         equation=(
             "i  = sigmoid(W_ii x + b_ii + W_hi h + b_hi)",
             "f  = sigmoid(W_if x + b_if + W_hf h + b_hf)",

@@ -22,7 +22,7 @@ from ohlol.config import FULL_PRECISION
 from ohlol.nn.regularization import Regularization, SequenceDropout, as_constant, check_probability
 from ohlol.nn.regularized_layers import drop_recurrent_weights, run_regularized
 from ohlol.nn.shape_errors import add_shape_advice
-from ohlol.nn.tracing import find_tracing, takes_operators
+from ohlol.nn.tracing import find_autocast_dtype, find_tracing, takes_operators
 from ohlol.ops import LayerSpec, embedding_table, one_hot_table, selected
 from ohlol.ops.backend import ABSENT
 from ohlol.ops.operators import run_operator
@@ -378,6 +378,15 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
     return tuple(_cast(v, dtype) for v in value) if isinstance(value, tuple) else value
 
 
+def _autocast_dtype(layer: torch.nn.RNNBase, input: Any, state: Any, is_compiling: bool) -> torch.dtype:
+    """The dtype of the results of torch's layer for this call under autocast."""
+    x = input.data if isinstance(input, PackedSequence) else input
+    before = _tensors_of(input, state)[-1].dtype if CELLS[_CELL_NAMES[layer.mode]].adds_state else None
+    # torch has a oneDNN layer of the LSTM alone, and runs it for dense input
+    has_onednn = layer.mode in _PAIR_MODES and not isinstance(input, PackedSequence)
+    return find_autocast_dtype(before, x.dtype if has_onednn else None, is_compiling)
+
+
 def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
     """Whether cuDNN would draw the dropout between layers, though deterministic algorithms are asked for.
 
@@ -474,12 +483,15 @@ class Accelerated(_Converted):
         is_compiling = torch.compiler.is_compiling()
         if takes_operators(is_compiling):
             weights = _current_weights(self)
-            # Under autocast the kernels compute in float32, and the results have the dtype that autocast chooses.
+            # Under autocast the kernels compute in float32, and the results have the dtype that torch's layer returns.
             casts = torch.is_autocast_enabled("cpu") and weights[0].dtype is torch.float32
             x, state = (_cast(input, torch.float32), _cast(hx, torch.float32)) if casts else (input, hx)
             if not _operator_obstacle(self, x, state, weights):
-                results = _run_operator(self, x, state, weights)
-                return _cast(results, torch.get_autocast_dtype("cpu")) if casts else results
+                if not casts:
+                    return _run_operator(self, x, state, weights)
+                dtype = _autocast_dtype(self, input, hx, is_compiling)
+                with torch.autocast("cpu", enabled=False):
+                    return _cast(_run_operator(self, x, state, weights), dtype)
         if is_compiling:
             return super().forward(input, hx)  # type: ignore[misc]
         reason = _fallback_reason(self, input, hx)

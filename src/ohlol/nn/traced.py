@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes  # pyright: ignore[reportPrivateUsage]
 
 from ohlol.cells.step_trace import UnsupportedStepError
+from ohlol.nn.autocast import runs_in_onednn
 from ohlol.nn.cell_interface import CellInterface, weights_of
 from ohlol.nn.cell_step import read_cell, view_cell
 from ohlol.nn.transforms import are_all_vmap
@@ -78,11 +79,16 @@ def run_traced(
     if not name or cell is not layer.cells[k] or not x.is_cpu:
         return None
     interface = layer.interface_of(k)
+    is_autocast = torch.is_autocast_enabled("cpu")
+    dtypes: list[torch.dtype] = []
+    if torch.compiler.is_dynamo_compiling() or is_autocast:
+        # The numbers are not used: the call is traced so that what the cell reads is a condition of the graph, and it
+        # shows the dtypes that autocast chooses.
+        before = [x.new_zeros(rows.B, size) for size in interface.state_sizes] if states is None else list(states)
+        first, after = interface.unpack(cell(x[: rows.B], interface.pack(before)))
+        dtypes = [tensor.dtype for tensor in (first, *after)]
     if torch.compiler.is_dynamo_compiling():
-        # The result is not used: the call is traced so that what the cell reads is a condition of the graph. Its
-        # numbers would be inputs of the graph instead, but for the comparison.
-        zeros = [x.new_zeros(rows.B, size) for size in interface.state_sizes]
-        cell(x[: rows.B], interface.pack(zeros))
+        # Its fractions would be inputs of the graph, but for the comparison.
         for place in find_numbers(layer, k).split():
             path, attribute, number = place.split(":")
             assert getattr(cell.get_submodule(path), attribute) == float(number)
@@ -90,10 +96,18 @@ def run_traced(
     exports = torch.compiler.is_exporting()
     # The operator must be the same for all sizes in an exported program.
     ahead = not exports and computes_ahead(rows)
-    out, *final = run_in_graph(
-        name, x, None if states is None else list(states), weights, rows.batch_sizes, rows.T, rows.B, rows.S,
-        rows.reverse, ahead, not exports,
-    )  # fmt: skip
+    initial = None if states is None else list(states)
+    if not is_autocast:
+        out, *final = run_in_graph(
+            name, x, initial, weights, rows.batch_sizes, rows.T, rows.B, rows.S, rows.reverse, ahead, not exports
+        )
+        return out, tuple(final)
+    with torch.autocast("cpu", enabled=False):  # the kernels compute in the dtype of the weights
+        initial = None if initial is None else [state.to(x.dtype) for state in initial]
+        results = run_in_graph(
+            name, x, initial, weights, rows.batch_sizes, rows.T, rows.B, rows.S, rows.reverse, ahead, not exports
+        )
+    out, *final = (result.to(dtype) for result, dtype in zip(results, dtypes, strict=True))
     return out, tuple(final)
 
 
@@ -101,6 +115,12 @@ def run_traced(
 def has_only_vmap() -> bool:
     """`are_all_vmap` as a constant of a graph, of which torch makes another one for other transforms."""
     return are_all_vmap()
+
+
+@torch.compiler.assume_constant_result
+def traces_onednn(dtype: torch.dtype) -> bool:
+    """`runs_in_onednn` as a constant of a graph."""
+    return runs_in_onednn(dtype)
 
 
 def explain_traced(layer: Layer, k: int, cell: torch.nn.Module, x: Tensor) -> CompiledStep | str:
@@ -138,7 +158,7 @@ def _read(layer: Layer, k: int, dtype: torch.dtype) -> CompiledStep | str:
     cell, interface, size = layer.cells[k], layer.interface_of(k), layer.input_size_of(k)
     if dtype not in DTYPES:
         return f"the input has dtype {dtype}, the kernels support float32 and float64"
-    with _disable_current_modes():
+    with _disable_current_modes(), torch.autocast("cpu", enabled=False):
         weights = weights_of(cell)
         if all(type(w) in (Tensor, torch.nn.Parameter) for w in weights.values()):
             view = view_cell(cell, dtype)

@@ -13,6 +13,7 @@ from torch._C import (
 from torch.autograd import forward_ad
 from torch.fx import Proxy
 
+from ohlol.nn.autocast import runs_in_onednn
 from ohlol.nn.transforms import are_all_vmap, current_level
 
 
@@ -28,6 +29,29 @@ def takes_operators(is_compiling: bool) -> bool:
 
         return has_only_vmap()
     return current_level() is not None and are_all_vmap() and forward_ad._current_level < 0
+
+
+def find_autocast_dtype(before: torch.dtype | None, dense: torch.dtype | None, is_compiling: bool) -> torch.dtype:
+    """The dtype of the results of torch's layers on the CPU under autocast.
+
+    Args:
+        before: the dtype of the state that is a term of the sum that is the next one; None if there is no such sum.
+        dense: the dtype of the input, if it is dense and torch may run the layer in oneDNN; otherwise None.
+        is_compiling: `torch.compiler.is_compiling()` in the caller.
+    """
+    dtype = torch.get_autocast_dtype("cpu")
+    if before is None:
+        return dtype
+    if dense is not None:
+        if is_compiling:
+            from ohlol.nn.traced import traces_onednn
+
+            is_cast = traces_onednn(dense)
+        else:
+            is_cast = runs_in_onednn(dense)
+        if is_cast:
+            return dtype
+    return torch.promote_types(before, dtype)
 
 
 def make_node(module: torch.nn.Module, input: Proxy, hx: Any) -> Any:
