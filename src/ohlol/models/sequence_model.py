@@ -122,7 +122,7 @@ class SequenceModel(torch.nn.Module):
     @property
     def precision(self) -> str:
         """That of the recurrent weights in inference, one of `INFERENCE_PRECISIONS`."""
-        return self.layers.precision if isinstance(self.layers, nn.Accelerated) else FULL_PRECISION
+        return self.layers.precision if isinstance(self.layers, (nn.Accelerated, Recurrent)) else FULL_PRECISION
 
     def quantize(self, precision: str) -> "SequenceModel":
         """Set `precision`, in place; see `ohlol.nn.quantize`.
@@ -136,16 +136,24 @@ class SequenceModel(torch.nn.Module):
                 precision=precision,
                 precisions=join_list(INFERENCE_PRECISIONS),
             )
-        if precision != FULL_PRECISION and not (self._has_kernel and isinstance(self.layers, nn.Accelerated)):
+        if precision != FULL_PRECISION and (self.looped or not available() or self.device.type != "cpu"):
             raise InputError(
-                "`precision` {precision} needs the compiled kernels, the CPU and a cell of torch without `loop`, and "
+                "`precision` {precision} needs the compiled kernels, the CPU and a model without `loop`, and "
                 "this model has the cell {cell} on {device}",
                 precision=precision,
                 cell=self.settings.cell,
                 device=self.device,
             )
-        if isinstance(self.layers, nn.Accelerated):
-            nn.quantize(self, precision)
+        if not self.looped:
+            try:
+                nn.quantize(self, precision)
+            except ValueError as error:
+                raise InputError(
+                    "`precision` {precision}, `cell` {cell}: {error}",
+                    precision=precision,
+                    cell=self.settings.cell,
+                    error=shorten_message(str(error)),
+                ) from error
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SequenceModel":
