@@ -110,6 +110,11 @@ class SequenceModel(torch.nn.Module):
         return {name: own for name, own in parts.items() if own}
 
     @property
+    def has_head_inputs(self) -> bool:
+        """Whether the logits are the head's of `predicted_inputs`; otherwise they are added to the setting `base`."""
+        return not self.sizes.base
+
+    @property
     def device(self) -> torch.device:
         """The device of the weights."""
         return next(self.parameters()).device
@@ -188,7 +193,7 @@ class SequenceModel(torch.nn.Module):
     ) -> tuple[Float[Tensor, "N DO"], LayerStates]:
         """The inputs of the head at every predicted step or of every sequence, after dropout; otherwise as `forward`.
 
-        Without the setting `base` of `Sizes` the logits are the head's of these inputs.
+        The logits are the head's of these inputs where `has_head_inputs` says so.
         """
         hidden, state = self.outputs(packed, state)
         inputs = self.head_inputs(hidden, state, packed.batch_sizes)
