@@ -3,13 +3,14 @@
 import json
 
 import pytest
+from module_cells import imported
 
 from ohlol import ops
 from ohlol.cli import main
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
+    with imported(), pytest.raises(SystemExit) as ended:  # forgets the cells that the command imports
         main(["bench", *arguments])
     assert isinstance(ended.value.code, int)
     return ended.value.code, *capsys.readouterr()
