@@ -213,8 +213,12 @@ class StepMachine:
             raise RuntimeError(f"steps of a cell need the compiled kernels: {ABSENT}")
         self.operations: tuple[str, ...] = tuple(KERNEL.PROGRAM_OPERATIONS)
         self.memories: tuple[str, ...] = tuple(KERNEL.PROGRAM_MEMORIES)
-        self.formats: dict[str, int] = dict(KERNEL.FORMATS)
+
+    @property
+    def formats(self) -> dict[str, int]:
         """The number of each reduced precision."""
+        assert KERNEL is not None
+        return KERNEL.FORMATS
 
     def build(self, program: Any, dtype: torch.dtype) -> "_kernel.StepProgram":
         """A checked program; its fields are those of `step_program.Program`.
