@@ -6,8 +6,9 @@ Shapes: T steps, B entries, I input size, H hidden size, G gates, S rows, V symb
 from collections.abc import Sequence
 
 KERNELS: dict[tuple[str, str], int]
-FORMATS: dict[str, int]  # the number of each reduced precision of a StepProgram
 """The number of each kernel, by the name a `CellSpec` has as `kernel` and "float32", "float64", "bf16" or "int8"."""
+FORMATS: dict[str, int]
+"""The number of each reduced precision of a `StepProgram`."""
 SERIAL_BELOW: float
 FORWARD_ARGUMENTS: list[str]
 BACKWARD_ARGUMENTS: list[str]
