@@ -23,6 +23,7 @@ def test_the_state_that_is_added_decides(spec: CellSpec) -> None:
         assert state[-1].dtype is (dtype if spec.adds_state else torch.bfloat16)
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration:UserWarning")
 def test_onednn_can_be_switched_off() -> None:
     if not torch.backends.mkldnn.is_available():
         assert not runs_in_onednn(torch.float32)

@@ -356,7 +356,7 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
 def _autocast_dtype(layer: torch.nn.RNNBase, input: Any, state: Any, is_compiling: bool) -> torch.dtype:
     """The dtype of the results of torch's layer for this call under autocast."""
     x = input.data if isinstance(input, PackedSequence) else input
-    before = _tensors_of(input, state)[-1].dtype if CELLS[_CELL_NAMES[layer.mode]].adds_state else None
+    before = tensors_of(input, state)[-1].dtype if CELLS[_CELL_NAMES[layer.mode]].adds_state else None
     # torch has a oneDNN layer of the LSTM alone, and runs it for dense input
     has_onednn = layer.mode in _PAIR_MODES and not isinstance(input, PackedSequence)
     return find_autocast_dtype(before, x.dtype if has_onednn else None, is_compiling)
