@@ -9,8 +9,8 @@ from ohlol.ops.validation import DTYPES, TENSOR_TYPES
 
 STEPS = 1 << 16
 """Probabilities are multiples of 1 / STEPS; the numbers that are kept are scaled by what was really dropped."""
-LEAST_NUMBERS = 1 << 11
-"""The least numbers of a tensor: with fewer, torch's own function takes less time."""
+LEAST_NUMBERS = 1 << 16
+"""The least numbers of a tensor: fewer take torch less than 0.7 ms, and the same seed drops what torch drops."""
 LOWEST = -(1 << 63)
 """The lowest 64-bit integer: from it on all 64 bits of a draw are random."""
 
@@ -26,8 +26,9 @@ def dropout(x: Float[Tensor, "..."], p: float) -> Float[Tensor, "..."]:
         p: in [0, 1]; rounded to a multiple of 2 ** -16.
 
     >>> _ = torch.manual_seed(0)
-    >>> bool(((y := dropout(torch.ones(100, 100), 0.5)) == 0).any()), float(y.max())
-    (True, 2.0)
+    >>> y = dropout(torch.ones(300, 300), 0.5)
+    >>> sorted(set(y.flatten().tolist()))
+    [0.0, 2.0]
     """
     dropped = round(p * STEPS)
     if not (0 < dropped < STEPS and x.numel() >= LEAST_NUMBERS and _can_draw_bits(x)):
