@@ -9,7 +9,7 @@ from transcripts import Entry, differs, entries, shorten, with_blocks_of
     [
         ("a\n...\nz", "a\nb\nc\nz"),
         ("loss 0.5000", "loss 0.5001"),
-        ("... symbols/s", "12,345 symbols/s"),
+        ("... steps/s", "12,345 steps/s"),
         ("", ""),
     ],
 )
@@ -47,7 +47,7 @@ def test_new_output_is_shortened_where_the_old_one_was() -> None:
     old = "model: 10 weights\n...\nbest loss 0.5\n...\nsaved: runs/x"
     new = "model: 12 weights\nepoch 1\nepoch 2\nbest loss 0.4\nguessing 1.0\nsaved: runs/x"
     assert shorten(old, new) == "model: 12 weights\n...\nbest loss 0.4\n...\nsaved: runs/x\n"
-    assert shorten("", "loss 1   1,234 symbols/s") == "loss 1 ... symbols/s\n"
+    assert shorten("", "loss 1   1,234 steps/s") == "loss 1 ... steps/s\n"
 
 
 def test_entries_are_parsed_and_copied_into_the_translation() -> None:

@@ -36,7 +36,7 @@ INCLUDED = re.compile(r"^<!-- include: (\S+) -->\n```py\n.*?^```$", re.DOTALL | 
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DECIMAL = re.compile(r"\d+\.\d+")
 VOLATILE = re.compile(
-    r"(?<= ) *[\d,]+(?= symbols/s)|(?<=onnxruntime )[\d.]+"
+    r"(?<= ) *[\d,]+(?= steps/s)|(?<=onnxruntime )[\d.]+"
     r"|(?<=graph of ohlol )\S+|(?<=largest difference )[\d.e-]+\b|(?<=at most )[\d.e-]+\b|\b[\d.]+(?= s\b)"
 )
 """What differs in every run or on every machine: speeds, times, versions and rounding errors."""

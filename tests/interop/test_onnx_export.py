@@ -191,7 +191,7 @@ def test_command_quantizes_and_evaluates(runs: Path, tmp_path: Path, capsys: pyt
     sizes = [line.split()[:3] for line in (lines[-5], lines[-3])]
     assert [s[0] for s in sizes] == ["float32", "int8"]
     assert int(sizes[1][1].replace(",", "")) == (tmp_path / "m.onnx").stat().st_size
-    assert all("symbols/s" in line for line in (lines[-5], lines[-3]))
+    assert all("steps/s" in line for line in (lines[-5], lines[-3]))
     assert all(line.strip().startswith("accuracy") for line in (lines[-4], lines[-2]))
     assert run_command("export", runs / "lstm", tmp_path / "m.onnx", "--quantize", "int8") == 0
     assert "no data to evaluate on (--data FILE)" in capsys.readouterr().out

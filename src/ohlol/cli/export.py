@@ -132,7 +132,7 @@ def _compare(model: "TrainedModel", original: bytes, quantized: bytes, files: li
     for dtype, row in zip(("float32", "int8"), rows, strict=True):
         lines.append(
             translate(
-                "{dtype:<7} {size:>11,} bytes {speed:>11,.0f} symbols/s", dtype=dtype, size=row.size, speed=row.speed
+                "{dtype:<7} {size:>11,} bytes {speed:>11,.0f} steps/s", dtype=dtype, size=row.size, speed=row.speed
             )
         )
         if row.metrics:

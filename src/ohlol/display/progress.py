@@ -252,7 +252,7 @@ def _line(epoch: Epoch) -> str:
     best = "  " + translate("best") if epoch.best else ""
     number = f"{epoch.number:>{len(str(epoch.epochs))}}/{epoch.epochs}" if epoch.epochs else str(epoch.number)
     return translate(
-        "epoch {number}  loss {loss}  {metrics}  {speed:,.0f} symbols/s{best}{irregular}",
+        "epoch {number}  loss {loss}  {metrics}  {speed:,.0f} steps/s{best}{irregular}",
         number=number,
         loss=format_number(epoch.loss),
         metrics=format_metrics(metrics),
@@ -295,7 +295,7 @@ class Log(Summary):
 
 
 class Bar(Summary):
-    """Shows a progress bar with loss, metric, symbols per second and time left, and one line per finished epoch."""
+    """Shows a progress bar with loss, metric, time steps per second and time left, and one line per finished epoch."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -333,7 +333,7 @@ class Bar(Summary):
             completed=max(shares),
             description=translate("epoch {number}", number=f"{epoch}/{epochs}" if epochs else epoch),
             status=translate(
-                "loss {loss:.4f}{metric}  {speed:,.0f} symbols/s", loss=self.loss, metric=self.metric, speed=speed
+                "loss {loss:.4f}{metric}  {speed:,.0f} steps/s", loss=self.loss, metric=self.metric, speed=speed
             ),
         )
 
