@@ -31,7 +31,7 @@ sanitize:
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED)/site OHLOL_HOSTILE=2300 \
 	  $(abspath $(BIN))/python tests/parity/sanitized.py -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning \
 	  tests/parity/test_layers.py tests/parity/test_functions.py tests/parity/test_threads.py tests/parity/test_streams.py \
-	  tests/parity/test_hostile.py tests/parity/test_recurrent.py tests/parity/test_reduced.py tests/ops/test_step_program.py tests/ops/test_step_recurrence.py \
+	  tests/parity/test_hostile.py tests/parity/test_recurrent.py tests/parity/test_reduced.py tests/parity/test_reduced_cells.py tests/ops/test_step_program.py tests/ops/test_step_recurrence.py \
 	  tests/ops/test_crf.py tests/ops/test_optimizer.py tests/ops/test_cross_entropy.py \
 	  -k "not bench"
 

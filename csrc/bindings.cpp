@@ -294,12 +294,58 @@ std::vector<T*> pointers_of(std::span<const Tensor> tensors) {
     return pointers;
 }
 
+// Matrices of a program in another format than plain, as pack_program wrote them.
+struct PackedMatrices {
+    int format = plain;
+    Tensor bytes{};
+};
+
 struct ProgramCall {
     i64 threads, T, B, S, batch_sizes;
     bool reverse;
     std::span<const Tensor> rows, vectors, initial, final, accumulators, products;
     const std::vector<i64>& matrices;
+    PackedMatrices packed;
 };
+
+i64 reduced_products = 0;  // for tests: the products of programs in another format than plain
+
+// The bytes of a program's matrices in another format than plain.
+i64 packed_program_bytes(const StepProgram& program, const ReducedFunctions& reduced, int format) {
+    if (program.float64 || (format != bf16 && format != int8)) throw std::invalid_argument("the program has no such format");
+    std::size_t bytes = 0;
+    for (const PackedMatrix& m : program.matrices) bytes += reduced.matrix_bytes(format, m.K, m.N);
+    return static_cast<i64>(bytes);
+}
+
+// Packs the matrices of a program; returns the bytes needed, and only that if destination is 0.
+i64 pack_program(const StepProgram& program, int format, const std::vector<i64>& views, Address destination) {
+    const ReducedFunctions& reduced = *selected_variant.load()->reduced;
+    const i64 bytes = packed_program_bytes(program, reduced, format);
+    if (!destination) return bytes;
+    const std::vector<MatrixView> matrices = program.check_matrices(views);
+    std::vector<float> rows;
+    char* to = pointer<char>(destination);
+    for (const PackedMatrix& m : program.matrices) {
+        rows.resize(static_cast<std::size_t>(m.K * m.N));
+        i64 first_k = 0;
+        for (i64 i = m.first_part; i < m.last_part; ++i) {
+            const MatrixPart& part = program.parts[i];
+            const MatrixView& view = matrices[part.matrix];
+            const float* data = static_cast<const float*>(view.data) + part.first_row * view.row_stride +
+                                part.first_column * view.column_stride;
+            const i64 K = m.transposed ? part.last_column - part.first_column : part.last_row - part.first_row;
+            const i64 k_stride = m.transposed ? view.column_stride : view.row_stride;
+            const i64 n_stride = m.transposed ? view.row_stride : view.column_stride;
+            for (i64 n = 0; n < m.N; ++n)
+                for (i64 k = 0; k < K; ++k) rows[n * m.K + first_k + k] = data[n * n_stride + k * k_stride];
+            first_k += K;
+        }
+        reduced.pack_matrix(format, m.K, m.N, rows.data(), to);
+        to += reduced.matrix_bytes(format, m.K, m.N);
+    }
+    return bytes;
+}
 
 template <class T>
 void run_step_program(const StepProgram& program, const ProgramCall& call) {
@@ -322,14 +368,24 @@ void run_step_program(const StepProgram& program, const ProgramCall& call) {
     program.check_widths(call.final, program.state_widths, call.B, true, "a final state");
     program.check_widths(call.accumulators, program.accumulator_widths, 1, false, "a sum over rows");
     program.check_products(call.products);
-    const std::vector<MatrixView> matrices = program.check_matrices(call.matrices);
+    const Variant& variant = *selected_variant.load();
+    std::vector<MatrixView> matrices;
+    if (call.packed.format == plain) {
+        matrices = program.check_matrices(call.matrices);
+    } else {
+        const i64 bytes = packed_program_bytes(program, *variant.reduced, call.packed.format);
+        if (!call.packed.bytes.address || call.packed.bytes.length < bytes)
+            throw std::invalid_argument("the program does not fit: the packed matrices");
+        args.format = call.packed.format, args.packed = pointer<const char>(static_cast<Address>(call.packed.bytes.address));
+        args.reduced = variant.reduced, args.reduced_products = &reduced_products;
+    }
     const auto rows = pointers_of<T>(of_rows), final = pointers_of<T>(call.final);
     const auto accumulators = pointers_of<T>(call.accumulators), products = pointers_of<T>(call.products);
     const auto vectors = pointers_of<const T>(call.vectors), initial = pointers_of<const T>(call.initial);
     args.rows_data = rows.data(), args.vector_data = vectors.data(), args.matrix_data = matrices.data();
     args.initial = initial.data(), args.final = final.data(), args.accumulator_data = accumulators.data();
     args.product_data = products.data();
-    selected_variant.load()->functions<T>().run_program(args, allocate_scratch);
+    variant.functions<T>().run_program(args, allocate_scratch);
 }
 
 // The tensors of a call in the order of their kinds; `before`, if there is one, runs first on all rows at once: its tensors of
@@ -337,7 +393,8 @@ void run_step_program(const StepProgram& program, const ProgramCall& call) {
 template <class T>
 void run_step_programs(const StepProgram& program, const StepProgram* before, i64 before_threads,
                        const std::array<i64, 3>& shape, i64 threads, i64 batch_sizes, bool reverse,
-                       const std::vector<Tensor>& tensors, const std::vector<i64>& matrices) {
+                       const std::vector<Tensor>& tensors, const std::vector<i64>& matrices, int format,
+                       const std::array<i64, 4>& packed) {
     std::size_t at = 0;
     const auto take = [&](i64 count) {
         if (tensors.size() - at < static_cast<std::size_t>(count))
@@ -356,10 +413,10 @@ void run_step_programs(const StepProgram& program, const StepProgram* before, i6
         if (before->float64 != program.float64 || before->rows_tensors > program.rows_tensors)
             throw std::invalid_argument("the program does not fit: the program before it");
         run_step_program<T>(*before, {before_threads, 1, S, S, 0, false, rows.first(before->rows_tensors), vectors, {}, {}, {},
-                                      {}, matrices});
+                                      {}, matrices, {format, {packed[2], packed[3]}}});
     }
     run_step_program<T>(program, {threads, T_, B, S, batch_sizes, reverse, rows, vectors, initial, final, accumulators,
-                                  products, matrices});
+                                  products, matrices, {format, {packed[0], packed[1]}}});
 }
 
 void bind_step_program(nb::module_& m) {
@@ -379,16 +436,27 @@ void bind_step_program(nb::module_& m) {
         .def(
             "run",
             [](const StepProgram& self, i64 threads, std::array<i64, 3> shape, i64 batch_sizes, bool reverse,
-               const Numbers& tensors, const Numbers& matrices, const StepProgram* before, i64 before_threads) {
+               const Numbers& tensors, const Numbers& matrices, const StepProgram* before, i64 before_threads, int format,
+               const std::array<i64, 4>& packed) {
                 const std::vector<Tensor> checked = tensors_of(tensors);
                 nb::gil_scoped_release release;
                 (self.float64 ? run_step_programs<double> : run_step_programs<float>)(
-                    self, before, before_threads, shape, threads, batch_sizes, reverse, checked, matrices);
+                    self, before, before_threads, shape, threads, batch_sizes, reverse, checked, matrices, format, packed);
             },
             nb::kw_only(), "threads"_a, "shape"_a, "batch_sizes"_a, "reverse"_a, "tensors"_a, "matrices"_a,
-            "before"_a = nb::none(), "before_threads"_a = 1,
+            "before"_a = nb::none(), "before_threads"_a = 1, "format"_a = static_cast<int>(plain), "packed"_a = std::array<i64, 4>{},
             "Run a program. The shape is (T, B, S); the tensors, each an address and a length, are those of rows, vectors, "
-            "initial and final states, accumulators and products over rows.");
+            "initial and final states, accumulators and products over rows. With a format of `FORMATS`, the matrices are what "
+            "`pack` wrote for this variant: address and length, and those of the program before.")
+        .def("pack", &pack_program, nb::kw_only(), "format"_a, "matrices"_a, "destination"_a,
+             nb::call_guard<nb::gil_scoped_release>(),
+             "Pack the float32 matrices in a format of `FORMATS` for calls of `run` with this variant; the bytes needed, and only "
+             "that if destination is 0.");
+    nb::dict formats;
+    formats["bf16"] = static_cast<int>(bf16), formats["int8"] = static_cast<int>(int8);
+    m.attr("FORMATS") = formats;
+    m.def("reduced_products", [] { return __atomic_load_n(&reduced_products, __ATOMIC_RELAXED); },
+          "For tests: how many products programs have computed in a format of `FORMATS`, one for each block of rows.");
     nb::list operations, kinds;
     for (const char* name : operation_names) operations.append(name);
     for (const char* name : memory_kind_names) kinds.append(name);

@@ -121,10 +121,35 @@ struct Functions {
     void (*apply)(int function, const T* x, T* y, i64 n);  // 0 tanh, 1 sigmoid; for tests
 };
 
+// result = rows W + b + c, with W of K rows and N columns in another format than plain; b and c may be null.
+struct ReducedProduct {
+    int format;
+    i64 K, N, count;                         // `count` rows
+    const void *packed, *rows;               // what pack_matrix wrote; the rows, prepared where the format asks for it
+    i64 row_stride;                          // in numbers, or in bytes of prepared rows
+    const float *b, *c;
+    i64 b_stride, c_stride;
+    float* result;
+    i64 result_stride;
+    bool backwards;                          // from the last panel to the first
+};
+
+// The forward pass, the packing of weights, and the products of the vector machine in another format than plain.
+struct ReducedFunctions {
+    void (*forward)(const ForwardArgs<float>&, AllocateScratch);
+    std::size_t (*pack)(const ForwardArgs<float>&, void* destination);
+    std::size_t (*matrix_bytes)(int format, i64 K, i64 N);                     // of what pack_matrix writes
+    void (*pack_matrix)(int format, i64 K, i64 N, const float* rows, void* destination);  // rows: N rows of K numbers
+    i64 (*row_bytes)(int format, i64 K);     // of a prepared row; 0 where rows are read as they are
+    void (*prepare_rows)(const float* rows, i64 stride, i64 count, i64 K, void* space);
+    void (*multiply)(const ReducedProduct&);
+};
+
 struct Variant {
     const char* name;
     Functions<float> f32;
     Functions<double> f64;
+    const ReducedFunctions* reduced;
     template <class T>
     const Functions<T>& functions() const {
         if constexpr (sizeof(T) == 4)
@@ -132,12 +157,6 @@ struct Variant {
         else
             return f64;
     }
-};
-
-// The forward pass and the packing of weights in another format than plain.
-struct ReducedFunctions {
-    void (*forward)(const ForwardArgs<float>&, AllocateScratch);
-    std::size_t (*pack)(const ForwardArgs<float>&, void* destination);
 };
 
 extern const ReducedFunctions reduced_baseline;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "gemm.h"
+#include "panels.h"
 #include "program_args.h"
 #include "threads.h"
 
@@ -354,14 +355,6 @@ constexpr bool is_shared_by_rows(MemoryKind kind) {
     return kind == MemoryKind::vector || kind == MemoryKind::number || kind == MemoryKind::accumulator;
 }
 
-// The panels of a packed matrix: `count` of them, whose vectors differ by at most one.
-struct Panels {
-    i64 vectors, count;
-    Panels(i64 N, i64 lanes, i64 max_vectors)
-        : vectors((N + lanes - 1) / lanes), count((vectors + max_vectors - 1) / max_vectors) {}
-    Range at(i64 p) const { return {vectors * p / count, vectors * (p + 1) / count}; }
-};
-
 template <class T>
 struct ProgramScratch {
     static constexpr i64 L = Simd<T>::lanes, A = alignment<T>, thread_gap = thread_gap_bytes / sizeof(T);
@@ -369,6 +362,8 @@ struct ProgramScratch {
     i64 state_stride;  // numbers of the states of one parity
     T *packed, *vectors, *numbers, *states, *locals, *temporaries, *accumulators;
     i64 local_stride, temporary_stride, accumulator_stride;  // between parts
+    char* prepared;        // rows that are prepared for products with fewer bits
+    i64 prepared_stride;   // between parts
     Resolved<T>* resolved;
     i64* packed_offsets;
     T* gemm_space;
@@ -382,7 +377,14 @@ struct ProgramScratch {
         const i64 widest = max(p.widest, A);
         section_rows = max(1, min(block_rows, temporary_bytes / static_cast<i64>(sizeof(T)) / widest));
         i64 packed_size = 0;
-        for (i64 m = 0; m < p.matrix_count; ++m) packed_size += p.matrices[m].K * round_up(p.matrices[m].N, L);
+        i64 prepared_bytes = 0;  // of a row
+        for (i64 m = 0; m < p.matrix_count; ++m) {
+            const PackedMatrix& matrix = p.matrices[m];
+            if (args.reduced)
+                prepared_bytes = max(prepared_bytes, args.reduced->row_bytes(args.format, matrix.K));
+            else
+                packed_size += matrix.K * round_up(matrix.N, L);
+        }
         packed = memory.allocate<T>(packed_size);
         for (i64 k = 0; k < p.vector_count; ++k) vector_ld_sum += round_up(p.vector_widths[k], A);
         vectors = memory.allocate<T>(vector_ld_sum);
@@ -394,6 +396,8 @@ struct ProgramScratch {
         locals = memory.allocate<T>(parts * local_stride);
         temporary_stride = section_rows * p.temporary_width + thread_gap;
         temporaries = memory.allocate<T>(parts * temporary_stride);
+        prepared_stride = prepared_bytes ? block_rows * prepared_bytes + thread_gap_bytes : 0;
+        prepared = memory.allocate<char>(parts * prepared_stride);
         for (i64 k = 0; k < p.accumulator_count; ++k) accumulator_ld_sum += round_up(p.accumulator_widths[k], A);
         accumulator_stride = accumulator_ld_sum + thread_gap;
         accumulators = memory.allocate<T>(parts * accumulator_stride);
@@ -592,6 +596,8 @@ struct ProgramPart {
     };
     Moving moving[ohlol::max_memories];
     i64 moving_count = 0;
+    const Instruction* prepared = nullptr;  // the product whose operand the prepared rows are
+    i64 reduced_count = 0;                  // of products with fewer bits
 
     ProgramPart(const ProgramArgs<T>& a, const ProgramScratch<T>& s, int part, int count)
         : args(a), scratch(s), index(part), parts(count) {}
@@ -610,6 +616,10 @@ struct ProgramPart {
         for (i64 m = 0; m < program.matrix_count; ++m) {
             const PackedMatrix& matrix = program.matrices[m];
             if (index == 0) scratch.packed_offsets[m] = offset;
+            if (args.reduced) {
+                offset += static_cast<i64>(args.reduced->matrix_bytes(args.format, matrix.K, matrix.N));
+                continue;
+            }
             const Panels panels = scratch.panels(matrix);
             const Range own = split(panels.count, index, parts);
             pack_matrix<T>(args, matrix, panels, scratch.packed + offset, own.lo, own.hi);
@@ -682,8 +692,13 @@ struct ProgramPart {
             const Moving& m = moving[k];
             pointers[m.memory] = m.base[step & 1] + (m.by_entry ? first : row) * m.ld;
         }
+        prepared = nullptr;
         for (i64 s = 0; s < program.section_count; ++s) {
             const Section& section = program.sections[s];
+            if (!scratch.resolved[section.first].run && args.reduced) {
+                multiply_reduced(section.first, rows, step & 1);
+                continue;
+            }
             if (!scratch.resolved[section.first].run) {
                 const Resolved<T>& r = scratch.resolved[section.first];
                 const i64 matrix = program.instructions[section.first].matrix;
@@ -691,6 +706,7 @@ struct ProgramPart {
                             at(r, 1, 0), at(r, 2, 0), at(r, 3, 0), rows, step & 1);
                 continue;
             }
+            prepared = nullptr;
             for (i64 i = 0; i < rows; i += scratch.section_rows) {
                 const i64 count = min(scratch.section_rows, rows - i);
                 for (i64 k = section.first; k < section.last; ++k) {
@@ -698,6 +714,30 @@ struct ProgramPart {
                     r.run(r, at(r, 0, i), at(r, 1, i), at(r, 2, i), at(r, 3, i), count);
                 }
             }
+        }
+    }
+
+    // The product of an instruction with a matrix of fewer bits. Products of the same operand without a pointwise section in
+    // between prepare its rows once.
+    void multiply_reduced(i64 k, i64 rows, bool backwards) {
+        if constexpr (sizeof(T) == 4) {
+            const Instruction& instruction = program.instructions[k];
+            const PackedMatrix& matrix = program.matrices[instruction.matrix];
+            const Resolved<T>& r = scratch.resolved[k];
+            ohlol::ReducedProduct product{args.format, matrix.K, matrix.N, rows,
+                                          args.packed + scratch.packed_offsets[instruction.matrix], at(r, 1, 0), r.strides[1],
+                                          at(r, 2, 0), at(r, 3, 0), r.strides[2], r.strides[3], at(r, 0, 0), r.strides[0], backwards};
+            if (const i64 row_bytes = args.reduced->row_bytes(args.format, matrix.K)) {
+                char* space = scratch.prepared + index * scratch.prepared_stride;
+                const bool is_prepared = prepared && prepared->a.memory == instruction.a.memory &&
+                                         prepared->a.column == instruction.a.column &&
+                                         program.matrices[prepared->matrix].K == matrix.K;
+                if (!is_prepared) args.reduced->prepare_rows(at(r, 1, 0), r.strides[1], rows, matrix.K, space);
+                prepared = &instruction;
+                product.rows = space, product.row_stride = row_bytes;
+            }
+            args.reduced->multiply(product);
+            ++reduced_count;
         }
     }
 
@@ -723,6 +763,7 @@ struct ProgramPart {
                         std::memcpy(args.final[k] + b * program.state_widths[k],
                                     state(k, (step + 1) & 1) + b * state_ld(k), sizeof(T) * program.state_widths[k]);
         }
+        if (reduced_count) __atomic_fetch_add(args.reduced_products, reduced_count, __ATOMIC_RELAXED);
     }
 
     // This part's rows of a product over all rows.

@@ -121,6 +121,10 @@ struct ProgramArgs : LayerArgs<T> {
     T* const* final;
     T* const* accumulator_data;    // (width,), overwritten
     T* const* product_data;        // (N, K), overwritten
+    int format = plain;            // of the packed matrices; with another than plain,
+    const char* packed = nullptr;  // what was written by reduced->pack_matrix for each, one after the other, instead of matrix_data,
+    const ReducedFunctions* reduced = nullptr;  // their functions,
+    i64* reduced_products = nullptr;            // and how many products they have computed, to which this call adds its own
 };
 
 // The largest number of memories in a program.

@@ -96,4 +96,4 @@ constexpr ohlol::Functions<T> functions{&forward_any<T>, &backward_any<T>, &pack
                                         &crf_decode<T>, &smooth<T>, &apply<T>};
 
 const ohlol::Variant ohlol::OHLOL_JOIN(variant_, OHLOL_VARIANT) = {OHLOL_STRING(OHLOL_VARIANT), functions<float>,
-                                                                  functions<double>};
+                                                                  functions<double>, &reduced};

@@ -64,6 +64,9 @@ UNTESTED_MODULES = {
     "nn/test_regularization.py compares layers with loops that draw the same masks": {
         "nn/regularized_layers.py",
     },
+    "nn/test_quantization.py asks layers for what they cannot do with a reduced precision": {
+        "nn/reduced.py",
+    },
     "parity/ compares every path with torch and with the equations": {
         "ops/backend.py", "ops/gather.py", "ops/recurrence.py", "ops/reduced.py", "ops/single.py", "ops/stepping.py",
         "ops/torch_path.py",

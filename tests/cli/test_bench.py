@@ -3,13 +3,14 @@
 import json
 
 import pytest
+from module_cells import imported
 
 from ohlol import ops
 from ohlol.cli import main
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
+    with imported(), pytest.raises(SystemExit) as ended:  # forgets the cells that the command imports
         main(["bench", *arguments])
     assert isinstance(ended.value.code, int)
     return ended.value.code, *capsys.readouterr()
@@ -48,6 +49,22 @@ def test_a_reduced_precision_is_compared_with_float32(precision: str, capsys: py
     assert f"fp32 and {precision} are measured in turns" in out
 
 
+@pytest.mark.skipif(not ops.available(), reason="a reduced precision needs the compiled kernels")
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_cells_of_any_kind_are_compared_with_float32(precision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = ("--cell", "mgu", "--cell", "user_cells:ConcatenatedGRU")
+    arguments = ("--precision", precision, *cells, "--sizes", "3,2,4,5", "--sizes", "1,1,6,7", "--seconds", "0")
+    code, out, _ = run(capsys, *arguments, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [row["compared_with"] for row in rows] == ["fp32"] * 4
+    assert all(row["backend"].endswith(f", {precision})") for row in rows)
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    assert f"fp32 and {precision} are measured in turns" in out
+    assert "TorchScript" not in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -56,7 +73,10 @@ def test_a_reduced_precision_is_compared_with_float32(precision: str, capsys: py
         (["--dtype", "int8"], "--dtype is 'int8'; it must be one of float32, float64"),
         (["--precision", "int4"], "--precision is 'int4'; it must be one of fp32, bf16, int8"),
         (["--precision", "int8", "--grad"], "--precision int8 is for inference in float32: leave --grad"),
-        (["--precision", "int8", "--cell", "mgu"], "--precision int8: there is no kernel of --cell mgu"),
+        (
+            ["--precision", "int8", "--cell", "module_cells:Cumulative", "--sizes", "2,1,3,4"],
+            "--precision int8, --cell module_cells:Cumulative: the layer cannot run with int8, since",
+        ),
     ],
 )
 def test_wrong_arguments_are_reported_in_one_line(

@@ -13,6 +13,7 @@ import torch
 from helpers import MOVES, TINY, moves_file, text_file, upper_pairs
 from hypothesis import given
 from hypothesis import strategies as st
+from module_cells import imported
 from untrained import untrained
 from word_vector_files import make_vectors
 
@@ -162,10 +163,19 @@ def sentences(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return ohlol.fit(text_file(folder / "text.txt"), out=folder / "run", bptt=10, **settings)
 
 
+@pytest.fixture(scope="module")
+def sentences_of_mgu(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    folder: Path = tmp_path_factory.mktemp("sentences_of_mgu")
+    settings: dict[str, Any] = {**TINY, "num_layers": 2, "cell": "mgu"}
+    return ohlol.fit(text_file(folder / "text.txt"), out=folder / "run", bptt=10, **settings)
+
+
 @needs_kernels
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_a_reduced_precision_is_that_of_every_path(sentences: TrainedModel, precision: str) -> None:
+@pytest.mark.parametrize("name", ["sentences", "sentences_of_mgu"])
+def test_a_reduced_precision_is_that_of_every_path(name: str, precision: str, request: pytest.FixtureRequest) -> None:
     """Whole sequences, looked up or embedded, and streams of one and of many compute the same numbers."""
+    sentences: TrainedModel = request.getfixturevalue(name)
     assert sentences.run is not None
     model = ohlol.load(sentences.run, precision=precision)
     assert (model.network.precision, sentences.network.precision) == (precision, "fp32")
@@ -207,11 +217,13 @@ def test_what_a_reduced_precision_cannot_do_is_refused(sentences: TrainedModel, 
     model = ohlol.load(sentences.run, precision="int8")
     with pytest.raises(InputError, match="`dynamic` trains a copy of the model, and `precision` int8 is for inference"):
         model.evaluate_dynamic(text_file(tmp_path / "text.txt"))
-    for other in (untrained("next", cell="gru in a loop"), untrained("next", cell="mgu")):
-        with pytest.raises(
-            InputError, match="`precision` int8 needs the compiled kernels, the CPU and a cell of torch"
-        ):
-            other.network.quantize("int8")
+    with pytest.raises(InputError, match="`precision` int8 needs the compiled kernels, the CPU and a model without"):
+        untrained("next", cell="gru in a loop").network.quantize("int8")
+    with imported():
+        in_a_loop = untrained("next", cell="module_cells:Cumulative")
+        with pytest.raises(InputError, match=r"module_cells:Cumulative: layers cannot run with int8, since .*cumsum"):
+            in_a_loop.network.quantize("int8")
+        assert in_a_loop.network.precision == "fp32"
     with pytest.raises(
         InputError, match="a graph holds float32 weights, and this model was loaded with `precision` int8"
     ):

@@ -64,6 +64,12 @@ def test_shapes_are_those_of_torch() -> None:
             assert ours(x, (h, c))[0].shape == expected.shape
 
 
+def test_an_empty_batch_has_empty_results() -> None:
+    for layer in (nn.Recurrent(torch.nn.GRUCell(3, 5)), nn.Recurrent(torch.nn.GRUCell(3, 5), batch_first=True)):
+        out, h_n = layer(torch.randn(0, 7, 3) if layer.batch_first else torch.randn(7, 0, 3))
+        assert (out.shape, h_n.shape) == (((0, 7, 5) if layer.batch_first else (7, 0, 5)), (1, 0, 5))
+
+
 def test_a_packed_batch_keeps_its_order() -> None:
     layer = stack(PlainLSTM, bidirectional=True)
     sequences = [torch.randn(n, 3) for n in (2, 5, 3)]

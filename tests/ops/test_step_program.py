@@ -14,7 +14,7 @@ from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import trace_step
 from ohlol.ops import backend
 from ohlol.ops.program_writer import Program, padded
-from ohlol.ops.step_program import compile_step
+from ohlol.ops.step_program import StepPrograms, compile_step
 
 pytestmark = pytest.mark.skipif(not ops.available(), reason=backend.ABSENT)
 F32 = torch.float32
@@ -122,6 +122,39 @@ def test_programs_that_lead_outside_of_memory_are_refused(change: Callable[[Prog
 def test_short_tensors_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"do not fit|does not fit|are not T|an address and a length"):
         run(copying(), **changes)
+
+
+def test_short_or_unknown_matrices_of_fewer_bits_are_refused() -> None:
+    programs = compile_step(lstm_graph(), F32, None)
+    machine = backend.step_program()
+    weights = [torch.randn(64, 3), torch.randn(64, 16)]
+    views = [n for w in weights for n in (w.data_ptr(), w.numel(), w.size(1), w.size(0), 1, w.size(1))]
+    for format in machine.formats.values():
+        packed = backend.pack_matrices(programs.forward, format, views)
+        size = programs.forward.pack(format=format, matrices=views, destination=0)
+        assert 0 < size <= len(packed)
+        for wrong in ([packed.data_ptr(), size - 1], [0, size]):
+            with pytest.raises(ValueError, match="the packed matrices"):
+                run_lstm(programs, format=format, packed=[*wrong, 0, 0])
+        run_lstm(programs, format=format, packed=[packed.data_ptr(), size, 0, 0])
+        with pytest.raises(ValueError, match="the program does not fit"):
+            programs.forward.pack(format=format, matrices=views[:6], destination=packed.data_ptr())
+    for format in (3, -1):
+        with pytest.raises(ValueError, match="no such format"):
+            programs.forward.pack(format=format, matrices=views, destination=0)
+        with pytest.raises(ValueError, match="no such format"):
+            run_lstm(programs, format=format, packed=[0, 0, 0, 0])
+    with pytest.raises(ValueError, match="no such format"):
+        compile_step(lstm_graph(), torch.float64, None).forward.pack(format=1, matrices=views, destination=0)
+
+
+def run_lstm(programs: StepPrograms, **options: Any) -> None:
+    """One step of one sequence."""
+    tensors = [torch.zeros(n) for n in (3, 16, 64, 64, 16, 16, 16, 16)]
+    programs.forward.run(
+        threads=1, shape=(1, 1, 1), batch_sizes=0, reverse=False, matrices=[],
+        tensors=[n for t in tensors for n in (t.data_ptr(), t.numel())], **options,
+    )  # fmt: skip
 
 
 def lstm_graph() -> StepGraph:

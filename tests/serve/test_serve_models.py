@@ -8,15 +8,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from helpers import TINY
 from serving import SECONDS, serve_in_thread
 from untrained import untrained
 
 import ohlol
 from ohlol.inference.prediction import Prediction
+from ohlol.ops import available
 from ohlol.serve import models as served_models
 from ohlol.serve.encoding import dump_json
 from ohlol.serve.limits import Limits
-from ohlol.serve.models import parse_runs, parse_sequence, predict_batch
+from ohlol.serve.models import load_model, parse_runs, parse_sequence, predict_batch
 from ohlol.serve.streams import count_work
 from ohlol.utils.errors import InputError
 
@@ -31,6 +33,20 @@ def test_each_sequence_of_a_batch_gets_its_own_number_of_labels() -> None:
         alone = model.predict(text, n_best=n_best)
         assert [[x for x, _ in best] for best in prediction.best] == [[x for x, _ in best] for best in alone.best]
         assert prediction.probability == pytest.approx(alone.probability, abs=1e-5)
+
+
+@pytest.mark.skipif(not available(), reason="a reduced precision needs the compiled kernels")
+def test_a_cell_of_the_vector_machine_is_served_with_fewer_bits(tmp_path: Path) -> None:
+    (tmp_path / "pairs.tsv").write_text("abc\tcba\nbca\tacb\ncab\tbac\n" * 4)
+    exact = ohlol.fit(tmp_path / "pairs.tsv", out=tmp_path / "run", **{**TINY, "cell": "mgu"})
+    model = load_model(tmp_path / "run", "int8")
+    assert model.network.precision == "int8"
+    assert model.identity != exact.identity
+    for prediction, text in zip(predict_batch(model, [(list("abc"), 1), (list("ca"), 2)]), ("abc", "ca"), strict=True):
+        assert isinstance(prediction, Prediction)
+        expected = exact.predict(text)
+        assert prediction.probability != expected.probability
+        assert prediction.probability == pytest.approx(expected.probability, abs=0.02)
 
 
 def test_a_lone_surrogate_does_not_break_a_response() -> None:

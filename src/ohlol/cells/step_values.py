@@ -160,7 +160,11 @@ class Leaves(NamedTuple):
     """Each (B, W)."""
 
 
-def evaluate(values: Iterable[Value], leaves: Leaves) -> list[Tensor]:
+Multiply = Callable[[Tensor, Tensor], Tensor]
+"""The product of (B, K) and (K, W)."""
+
+
+def evaluate(values: Iterable[Value], leaves: Leaves, multiply: Multiply = torch.matmul) -> list[Tensor]:
     """Values of a step, computed with torch, each (B, W); differentiable any number of times."""
     known: dict[Value, Tensor] = {}
     results: list[Tensor] = []
@@ -172,14 +176,14 @@ def evaluate(values: Iterable[Value], leaves: Leaves) -> list[Tensor]:
             if missing:
                 stack.extend(missing)
             else:
-                known[top] = _evaluate(top, [known[arg] for arg in top.args], leaves)
+                known[top] = _evaluate(top, [known[arg] for arg in top.args], leaves, multiply)
                 stack.pop()
         B = leaves.states[0].size(0)
         results.append(known[value].expand(B, value.width))
     return results
 
 
-def _evaluate(value: Value, args: list[Tensor], leaves: Leaves) -> Tensor:
+def _evaluate(value: Value, args: list[Tensor], leaves: Leaves, multiply: Multiply) -> Tensor:
     if value.op == "constant":
         return leaves.states[0].new_full((1,), value.attributes[0])
     if value.op in LEAVES:
@@ -190,7 +194,7 @@ def _evaluate(value: Value, args: list[Tensor], leaves: Leaves) -> Tensor:
         return tensors[value.op][index][..., column : column + value.width]
     if value.op == "matmul":
         matrix, first_row, last_row, first_column, last_column, _ = value.attributes
-        return args[0] @ leaves.matrices[matrix][first_row:last_row, first_column:last_column]
+        return multiply(args[0], leaves.matrices[matrix][first_row:last_row, first_column:last_column])
     if value.op == "repeat":
         return args[0].expand(leaves.states[0].size(0), value.width)
     if value.op == "copy":

@@ -14,7 +14,7 @@ from ohlol.utils.errors import InputError
 from ohlol.utils.translation import join_list, translate
 
 DTYPES = ("float32", "float64")
-SHORT = {"loop": "loop", "TorchScript": "script"}
+SHORT = {"loop": "loop ", "TorchScript": "script ", FULL_PRECISION: ""}
 """What a cell was compared with, in the table."""
 
 
@@ -48,7 +48,7 @@ def bench(
 ) -> None:
     """Compare layers with those of torch.nn, and cells with a loop: first their results, then their speed.
 
-    With a reduced precision, layers are compared with themselves in float32.
+    With a reduced precision, layers and cells in the kernels are compared with themselves in float32.
     """
     from rich import box
     from rich.table import Table
@@ -108,7 +108,7 @@ def bench(
             row.cell.rpartition(":")[2],
             f"{1e3 * row.torch:.3g}"
             if row.matmul_share is not None
-            else f"{SHORT[row.compared_with]} {1e3 * row.torch:.3g}",
+            else f"{SHORT[row.compared_with]}{1e3 * row.torch:.3g}",
             f"{1e3 * row.ours:.3g}",
             f"{row.ratio:.2f}x",
             "" if row.matmul_share is None else f"{100 * row.matmul_share:.0f} %",
@@ -137,7 +137,7 @@ def bench(
         print(translate("medians; fp32 and {precision} are measured in turns, both of ohlol", precision=precision))
     else:
         print(translate("medians; torch and ohlol are measured in turns"))
-    if any(row.matmul_share is None for row in rows):
+    if any(row.matmul_share is None for row in rows) and not is_reduced:
         print(
             translate(
                 "loop, TorchScript: the same cell in a loop over the steps, as it is or compiled; the faster "

@@ -60,7 +60,6 @@ def evaluate(
     accumulator = TASKS[codec.task].metrics(codec)
     batches = batches_in_order(codec, data, processes.share)
     state = None
-    needs_logits = model.sizes.base or not hasattr(model, "predicted_inputs")  # as an ONNX graph
     with disable_tf32(processes.device):
         for index in range(len(batches)):
             batch = batches[index]
@@ -70,7 +69,7 @@ def evaluate(
             if history is not None and not model.settings.bidirectional:
                 state = read_history(model, history, batch.rows, processes.device)
             packed = PackedInputs.of(batch, processes.device)
-            if not (needs_logits or has_unseen_labels(model, batch)):
+            if model.has_head_inputs and not has_unseen_labels(model, batch):
                 inputs, state = model.predicted_inputs(packed, state)
                 labels = _add_inputs(accumulator, model, batch, inputs)
                 if with_confidences and isinstance(accumulator, ReportMetrics):

@@ -69,6 +69,8 @@ class OnnxModel(torch.nn.Module):
     """
 
     device = CPU
+    has_head_inputs = False
+    """A graph returns logits alone."""
 
     def __init__(self, model: TrainedModel, graph: bytes):
         super().__init__()

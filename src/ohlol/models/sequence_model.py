@@ -110,6 +110,11 @@ class SequenceModel(torch.nn.Module):
         return {name: own for name, own in parts.items() if own}
 
     @property
+    def has_head_inputs(self) -> bool:
+        """Whether the logits are the head's of `predicted_inputs`; otherwise they are added to the setting `base`."""
+        return not self.sizes.base
+
+    @property
     def device(self) -> torch.device:
         """The device of the weights."""
         return next(self.parameters()).device
@@ -122,7 +127,7 @@ class SequenceModel(torch.nn.Module):
     @property
     def precision(self) -> str:
         """That of the recurrent weights in inference, one of `INFERENCE_PRECISIONS`."""
-        return self.layers.precision if isinstance(self.layers, nn.Accelerated) else FULL_PRECISION
+        return self.layers.precision if isinstance(self.layers, (nn.Accelerated, Recurrent)) else FULL_PRECISION
 
     def quantize(self, precision: str) -> "SequenceModel":
         """Set `precision`, in place; see `ohlol.nn.quantize`.
@@ -136,16 +141,24 @@ class SequenceModel(torch.nn.Module):
                 precision=precision,
                 precisions=join_list(INFERENCE_PRECISIONS),
             )
-        if precision != FULL_PRECISION and not (self._has_kernel and isinstance(self.layers, nn.Accelerated)):
+        if precision != FULL_PRECISION and (self.looped or not available() or self.device.type != "cpu"):
             raise InputError(
-                "`precision` {precision} needs the compiled kernels, the CPU and a cell of torch without `loop`, and "
+                "`precision` {precision} needs the compiled kernels, the CPU and a model without `loop`, and "
                 "this model has the cell {cell} on {device}",
                 precision=precision,
                 cell=self.settings.cell,
                 device=self.device,
             )
-        if isinstance(self.layers, nn.Accelerated):
-            nn.quantize(self, precision)
+        if not self.looped:
+            try:
+                nn.quantize(self, precision)
+            except ValueError as error:
+                raise InputError(
+                    "`precision` {precision}, `cell` {cell}: {error}",
+                    precision=precision,
+                    cell=self.settings.cell,
+                    error=shorten_message(str(error)),
+                ) from error
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SequenceModel":
@@ -180,7 +193,7 @@ class SequenceModel(torch.nn.Module):
     ) -> tuple[Float[Tensor, "N DO"], LayerStates]:
         """The inputs of the head at every predicted step or of every sequence, after dropout; otherwise as `forward`.
 
-        Without the setting `base` of `Sizes` the logits are the head's of these inputs.
+        The logits are the head's of these inputs where `has_head_inputs` says so.
         """
         hidden, state = self.outputs(packed, state)
         inputs = self.head_inputs(hidden, state, packed.batch_sizes)

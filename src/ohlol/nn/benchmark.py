@@ -27,7 +27,7 @@ from ohlol.cells import CellSpec, import_cell, torch_cells
 from ohlol.config import FULL_PRECISION
 from ohlol.nn.roofline import Limits, measure_limits
 from ohlol.ops import available
-from ohlol.ops.reduced_equations import run_equations
+from ohlol.ops.reduced_equations import run_equations, run_step_equations
 from ohlol.utils.errors import InputError
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 2e-14}
@@ -195,7 +195,7 @@ def run(
         precision: one of `INFERENCE_PRECISIONS`; a reduced one is compared with float32, in inference alone.
 
     Raises:
-        InputError: no such cell, or it cannot be made of these sizes, or has no kernel with this precision.
+        InputError: no such cell, or it cannot be made of these sizes, or does not run with this precision.
         ParityError: the results differ; nothing is measured then.
 
     >>> [row] = run(["gru"], [Size(3, 2, 4, 4)], [False], seconds=0.01)
@@ -208,7 +208,13 @@ def run(
     for size in sizes:
         for spec in specs:
             if precision != FULL_PRECISION:
-                contest = _of_reduced(spec, size, precision)
+                if not available():
+                    raise InputError(
+                        "`precision` {precision}: there is no kernel of `cell` {name}",
+                        precision=precision,
+                        name=spec.name,
+                    )
+                contest = (_of_reduced if spec.torch_layer is not None else _of_reduced_cell)(spec, size, precision)
             else:
                 contest = _of_layer(spec, size, dtype) if spec.torch_layer is not None else _of_cell(spec, size, dtype)
             x = torch.randn(size.T, size.B, size.inputs, dtype=dtype)
@@ -288,10 +294,7 @@ def _of_layer(spec: CellSpec, size: Size, dtype: torch.dtype) -> _Contest:
 
 def _of_reduced(spec: CellSpec, size: Size, precision: str) -> _Contest:
     """A layer in float32 and with a reduced precision."""
-    if spec.torch_layer is None or spec.kernel is None or not available():
-        raise InputError(
-            "`precision` {precision}: there is no kernel of `cell` {name}", precision=precision, name=spec.name
-        )
+    assert spec.torch_layer is not None
     exact: Any = nn.LAYER_CLASSES[spec.torch_layer](size.inputs, size.hidden, **spec.torch_options)  # pyright: ignore[reportArgumentType]
     ours = nn.quantize(copy.deepcopy(exact), precision)
     run, weights = _as_run(ours), [p.detach() for p in exact.parameters()]
@@ -324,11 +327,8 @@ def _as_run(layer: torch.nn.Module) -> Run:
 
 def _of_cell(spec: CellSpec, size: Size, dtype: torch.dtype) -> _Contest:
     """A cell in loops over the steps, and in `Recurrent`."""
-    cell = nn.make_cell(spec, size.inputs, size.hidden).to(dtype)
-    try:
-        layer = nn.Recurrent(cell, input_size=size.inputs)
-    except ValueError as error:
-        raise InputError("`cell` {name}: {error}", name=spec.name, error=error) from None
+    layer = _make_recurrent(spec, size, dtype)
+    (cell,) = layer.cells
     parameters: list[Tensor] = [p for p in cell.parameters() if p.requires_grad]
     x = torch.randn(CHECKED_STEPS, size.B, size.inputs, dtype=dtype)
     started = time.perf_counter()
@@ -348,6 +348,55 @@ def _of_cell(spec: CellSpec, size: Size, dtype: torch.dtype) -> _Contest:
         backend=layer.explain_backend,
         recording=recording,
     )
+
+
+def _of_reduced_cell(spec: CellSpec, size: Size, precision: str) -> _Contest:
+    """A cell in `Recurrent`, in float32 and with a reduced precision."""
+    exact = _make_recurrent(spec, size, torch.float32)
+    try:
+        ours = nn.quantize(copy.deepcopy(exact), precision)
+    except ValueError as error:
+        raise InputError(
+            "`precision` {precision}, `cell` {cell}: {error}", precision=precision, cell=spec.name, error=error
+        ) from None
+    assert isinstance(ours, nn.Recurrent)
+    run, interface = _as_run(ours), ours.interface
+    started = time.perf_counter()
+    nn.explain_backend(exact.eval(), torch.zeros(1, 1, size.inputs))
+    recording = time.perf_counter() - started
+
+    def state_exactly(x: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """Each step by the plain statement, from the states that the kernels have computed before it."""
+        states = tuple(x.new_zeros(x.size(1), width) for width in interface.state_sizes)
+        outputs: list[Tensor] = []
+        step, weights = ours.find_compiled(0, x)
+        for t in range(len(x)):
+            out, after = run_step_equations(step, weights, x[t], states, precision)
+            outputs.append(out)
+            states = tuple(s[0] for s in run(x[: t + 1])[1]) if t + 1 < len(x) else after
+        return torch.stack(outputs), [s.unsqueeze(0) for s in states]
+
+    return _Contest(
+        name=f"{spec.name} ({precision})",
+        parameters=[],
+        torch={FULL_PRECISION: _as_run(exact)},
+        ours=run,
+        our_parameters=[],
+        tolerance=TOLERANCE[torch.float32],
+        checked_steps=CHECKED_STEPS,
+        backend=ours.explain_backend,
+        recording=recording,
+        reference=state_exactly,
+    )
+
+
+def _make_recurrent(spec: CellSpec, size: Size, dtype: torch.dtype) -> nn.Recurrent:
+    """A cell of these sizes as a layer; raises InputError where it cannot be read."""
+    cell = nn.make_cell(spec, size.inputs, size.hidden).to(dtype)
+    try:
+        return nn.Recurrent(cell, input_size=size.inputs)
+    except ValueError as error:
+        raise InputError("`cell` {name}: {error}", name=spec.name, error=error) from None
 
 
 def _loop(cell: Callable[..., Any], layer: nn.Recurrent) -> Run:

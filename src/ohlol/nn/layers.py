@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
 from ohlol.config import FULL_PRECISION
+from ohlol.nn.reduced import find_reduced_obstacle, refuse_call, refuse_gradients_of, tensors_of
 from ohlol.nn.regularization import Regularization, SequenceDropout, as_constant, check_probability
 from ohlol.nn.regularized_layers import drop_recurrent_weights, run_regularized
 from ohlol.nn.shape_errors import add_shape_advice
@@ -27,7 +28,7 @@ from ohlol.ops import LayerSpec, embedding_table, one_hot_table, selected
 from ohlol.ops.backend import ABSENT
 from ohlol.ops.operators import run_operator
 from ohlol.ops.recurrence import run_checked
-from ohlol.ops.reduced import ReducedWeights, refuse_gradients, run_reduced
+from ohlol.ops.reduced import ReducedWeights, run_reduced
 from ohlol.ops.validation import TENSOR_TYPES, check_ids, find_unreadable, packed_batch, weight_shapes
 
 ONE_STEP = 1 << 16
@@ -264,23 +265,18 @@ def _run_reduced(layer: Any, input: Any, state: Any) -> Any:
         if not (layer.training or ABSENT or torch.compiler.is_compiling() or find_tracing()):
             torch_class = next(c for c in type(layer).__mro__ if c in LAYER_CLASSES)
             results = torch_class.forward(layer, input, state)  # raises torch's error where the arguments do not fit
-            if not _tensors_of(input, None)[0].numel():
+            if not tensors_of(input, None)[0].numel():
                 return results
-        kind = _describe_reduced(layer)
-        raise RuntimeError(f"{kind} runs in the compiled kernels alone, in float32, and here {reason}")
+        raise refuse_call(layer, reason)
     weights = layer._flat_weights
     reduced = _reduced_weights(layer, weights)
     out, final = _run(layer, input, state, weights, partial(run_reduced, reduced=reduced))
-    return _refuse_gradients(layer, input, state, out, final)
+    return refuse_gradients_of(layer, input, state, out, final)
 
 
 def _reduced_obstacle(layer: Any, input: Any, state: Any) -> str:
     """Why this call cannot run with a reduced precision, or an empty string."""
-    if layer.training:
-        return "it is in training mode, which needs all bits of the weights: call `eval()`, or quantize to fp32"
-    if torch.compiler.is_compiling():
-        return "torch.compile traces the call"
-    if reason := _fallback_reason(layer, input, state):
+    if reason := find_reduced_obstacle(layer) or _fallback_reason(layer, input, state):
         return reason
     dtype = layer._flat_weights[0].dtype
     return "" if dtype is torch.float32 else f"the weights have dtype {dtype}"
@@ -292,22 +288,6 @@ def _reduced_weights(layer: Any, weights: list[Any]) -> ReducedWeights:
     if reduced is None or not reduced.is_current(weights, layer.precision):
         reduced = layer.__dict__["_reduced"] = ReducedWeights(_layer_spec(layer), weights, layer.precision)
     return reduced
-
-
-def _describe_reduced(layer: Any) -> str:
-    return f"this {type(layer).__name__} with {layer.precision} weights"
-
-
-def _refuse_gradients(layer: Any, input: Any, state: Any, out: Any, final: Any) -> Any:
-    """The results, which raise an error where a gradient through them is asked for."""
-    if not torch.is_grad_enabled():
-        return out, final
-    packed = isinstance(out, PackedSequence)
-    message = f"{_describe_reduced(layer)} has no gradient: train it before `quantize`, or quantize to fp32"
-    data, *states = refuse_gradients(
-        message, (*_tensors_of(input, state), *layer.parameters()), _tensors_of(out, final)
-    )
-    return out._replace(data=data) if packed else data, tuple(states) if isinstance(final, tuple) else states[0]
 
 
 def _run_one_by_one(layer: torch.nn.RNNBase, input: Any, hx: Any) -> Any:
@@ -360,15 +340,10 @@ def _run_operator(layer: torch.nn.RNNBase, input: Any, state: Any, weights: list
         count = layer.num_layers * (2 if layer.bidirectional else 1)
         zeros = input.data.new_zeros(count, input.sorted_indices.size(0), layer.hidden_size)
         state = (zeros, zeros) if layer.mode in _PAIR_MODES else zeros
-    needs = torch.is_grad_enabled() and any(w.requires_grad for w in (*weights, *_tensors_of(input, state)))
+    needs = torch.is_grad_enabled() and any(w.requires_grad for w in (*weights, *tensors_of(input, state)))
     # An exported program is most often run without gradients; if it is not, the operator runs the forward pass again.
     save = needs and not torch.compiler.is_exporting()
     return _run(layer, input, state, weights, partial(run_operator, save=save))
-
-
-def _tensors_of(input: Any, state: Any) -> tuple[Tensor, ...]:
-    x = input.data if isinstance(input, PackedSequence) else input
-    return (x,) if state is None else (x, state) if isinstance(state, Tensor) else (x, *state)
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
@@ -567,7 +542,7 @@ def over_symbols(
     h_0, c_0 = (None, None) if state is None else state if layer.mode in _PAIR_MODES else (state, None)
     out, *states = run(ids, h_0, c_0, weights, spec, packed)
     final = tuple(states) if layer.mode in _PAIR_MODES else states[0]
-    return (out, final) if precision == FULL_PRECISION else _refuse_gradients(layer, out, state, out, final)
+    return (out, final) if precision == FULL_PRECISION else refuse_gradients_of(layer, out, state, out, final)
 
 
 LAYER_CLASSES: dict[type[torch.nn.RNNBase], type[torch.nn.RNNBase]] = {

@@ -16,8 +16,10 @@ from torch.nn.utils.rnn import PackedSequence
 from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.cells.unroll import unroll_packed
+from ohlol.config import FULL_PRECISION
 from ohlol.nn.cell_interface import CellInterface, call_with, find_interface
 from ohlol.nn.cell_step import CellView, is_current, read_cell, read_graph, view_cell
+from ohlol.nn.reduced import find_reduced_obstacle, refuse_call, refuse_gradients_of
 from ohlol.nn.regularization import (
     Regularization,
     RegularizedCell,
@@ -29,6 +31,7 @@ from ohlol.nn.regularization import (
 from ohlol.nn.tracing import find_tracing, make_node, takes_operators
 from ohlol.ops import selected
 from ohlol.ops.backend import ABSENT
+from ohlol.ops.reduced import ReducedStep, find_wide_matrix
 from ohlol.ops.step_recurrence import CompiledStep, PackedRows, run_step
 from ohlol.ops.validation import DTYPES, TENSOR_TYPES, find_unreadable, packed_batch
 
@@ -83,6 +86,9 @@ class Recurrent(torch.nn.Module):
     (torch.Size([7, 2, 5]), torch.Size([1, 2, 5]))
     """
 
+    precision = FULL_PRECISION
+    """Of the weights in products; `ohlol.nn.quantize` sets it."""
+
     def __init__(
         self,
         cell: torch.nn.Module | Callable[[int], torch.nn.Module],
@@ -113,6 +119,8 @@ class Recurrent(torch.nn.Module):
         self._last: dict[int, tuple[Any, CellView | None, CompiledStep | str]] = {}
         """By the cell's number: what the last call depended on, how the cell was, and its step."""
         self._regularized: dict[int, RegularizedCell] = {}
+        self._reduced: dict[int, ReducedStep] = {}
+        """By the cell's number: its packed weights with a reduced precision."""
         if isinstance(cell, torch.nn.Module):
             self._add_cell(cell, input_size)
         else:
@@ -167,7 +175,7 @@ class Recurrent(torch.nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was compiled, which is made again when it is needed."""
-        return {**self.__dict__, "_steps": {}, "_last": {}}
+        return {**self.__dict__, "_steps": {}, "_last": {}, "_reduced": {}}
 
     @property
     def output_size(self) -> int:
@@ -206,6 +214,7 @@ class Recurrent(torch.nn.Module):
         """The options that are not the default ones."""
         options = {name: getattr(self, name) for name in ("bidirectional", "dropout", "locked_dropout", "batch_first")}
         options |= vars(self.regularization)
+        options["precision"] = self.precision if self.precision != FULL_PRECISION else ""
         shown = ["num_layers=" + str(self.num_layers)] if self.num_layers > 1 else []
         return ", ".join(shown + [f"{name}={value}" for name, value in options.items() if value])
 
@@ -222,6 +231,13 @@ class Recurrent(torch.nn.Module):
         """
         if isinstance(input, Proxy):
             return make_node(self, input, hx)
+        if self.precision == FULL_PRECISION:
+            return self._forward(input, hx)
+        with torch.no_grad():
+            results = self._forward(input, hx)
+        return refuse_gradients_of(self, input, hx, *results)
+
+    def _forward(self, input: Any, hx: Any) -> Any:
         batch = self._read_input(input)
         states = self._read_state(batch, hx)
         if len(self._interfaces) == 1 and batch.is_time_first:
@@ -330,6 +346,8 @@ class Recurrent(torch.nn.Module):
 
         With `as_layer` they are (T, B, O) and (1, B, W).
         """
+        if self.precision != FULL_PRECISION and x.numel():
+            return self._run_reduced(k, x, states, rows, as_layer)
         count = len(self._interfaces[k].state_sizes)
         cell, interface, x, states = self._prepare(k, x, states, rows)
         dropped = self._drop_weights(k, "cell." if isinstance(cell, RegularizedCell) else "")
@@ -357,8 +375,60 @@ class Recurrent(torch.nn.Module):
         out, last = unroll_packed(run, rows.sizes(), states or _zeros(x, interface, rows), rows.reverse)
         last = last[:count]
         if as_layer:
-            return out.view(rows.T, rows.B, -1), tuple(s.unsqueeze(0) for s in last)
+            return out.view(rows.T, rows.B, self._interfaces[k].output_size), tuple(s.unsqueeze(0) for s in last)
         return out, last
+
+    def _run_reduced(
+        self, k: int, x: Tensor, states: tuple[Tensor, ...] | None, rows: PackedRows, as_layer: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As `_run`, with a reduced precision."""
+        count = len(self._interfaces[k].state_sizes)
+        step, weights, x, states = self._find_reduced(k, x, states, rows)
+        if isinstance(step, str):
+            raise refuse_call(self, step)
+        tensors = list(weights.values())
+        reduced = self._reduced.get(k)
+        if reduced is None or not reduced.is_current(step, tensors, self.precision):
+            reduced = self._reduced[k] = ReducedStep(step, tensors, self.precision)
+        out, last = run_step(step, weights, x, states, rows, as_layer, reduced)
+        return out, last[:count]
+
+    def _find_reduced(
+        self, k: int, x: Tensor, states: tuple[Tensor, ...] | None, rows: PackedRows
+    ) -> tuple[CompiledStep | str, dict[str, Tensor], Tensor, tuple[Tensor, ...] | None]:
+        """The compiled k-th cell, or why this call cannot have a reduced precision; its weights, input and states."""
+        if reason := find_reduced_obstacle(self):
+            return reason, {}, x, states
+        cell, interface, x, states = self._prepare(k, x, states, rows)
+        step, weights = self._find_step(k, cell, interface, x, states, rows)
+        if isinstance(step, CompiledStep):
+            if x.dtype is not torch.float32:
+                step = f"the weights have dtype {x.dtype}"
+            elif reason := find_wide_matrix(step):
+                step = reason
+        return step, weights, x, states
+
+    def find_compiled(self, k: int, x: Tensor) -> tuple[CompiledStep, dict[str, Tensor]]:
+        """The compiled k-th cell and its weights, for input as x (T, B, I); raises RuntimeError where it has none."""
+        step, weights, *_ = self._find_reduced(k, x[0], None, PackedRows(1, x.size(1), x.size(1), None))
+        if isinstance(step, str):
+            raise refuse_call(self, step)
+        return step, weights
+
+    def forget_reduced(self) -> None:
+        """Pack the weights again in the next call with a reduced precision."""
+        self._reduced.clear()
+
+    def find_unreducible(self) -> str:
+        """Why no call can have a reduced precision, whatever its input, or an empty string; for evaluation mode."""
+        if ABSENT or self.input_size is None:
+            return ""  # the call says why
+        for k in range(len(self._interfaces)):
+            rows = PackedRows(1, 1, 1, None)
+            step, *_ = self._find_reduced(k, torch.zeros(1, self.input_size_of(k)), None, rows)
+            if isinstance(step, str):
+                return step
+        return ""
 
     def _prepare(
         self, k: int, x: Tensor, states: tuple[Tensor, ...] | None, rows: PackedRows
@@ -432,13 +502,21 @@ class Recurrent(torch.nn.Module):
         return step
 
     def explain_backend(self, input: Any, hx: Any = None) -> str:
-        """Say how a call `layer(input, hx)` runs: "kernel (avx512)" and the like, or "torch: " and the reason."""
+        """Say how a call `layer(input, hx)` runs: "kernel (avx512)" and the like, or "torch: " and the reason.
+
+        With a reduced precision "kernel (avx512, int8)", or "error: " and the reason.
+        """
         batch = self._read_input(input)
         states = self._read_state(batch, hx)
         x = batch.x
         for layer in range(self.num_layers):
             for d in range(self._directions):
                 k = layer * self._directions + d
+                if self.precision != FULL_PRECISION:
+                    step, *_ = self._find_reduced(k, x, states[k], batch.rows)
+                    if isinstance(step, str):
+                        return f"error: {step}"
+                    continue
                 with torch.random.fork_rng(devices=[]):  # the masks are not those of a call
                     cell, interface, x_k, states_k = self._prepare(k, x, states[k], batch.rows)
                 if takes_operators(torch.compiler.is_compiling()):
@@ -450,7 +528,9 @@ class Recurrent(torch.nn.Module):
                 if isinstance(step, str):
                     return f"torch: {step}"
             x = x.new_empty(()).expand(len(x), self._directions * self._interfaces[0].output_size)
-        return f"kernel ({selected()})"
+        return (
+            f"kernel ({selected()})" if self.precision == FULL_PRECISION else f"kernel ({selected()}, {self.precision})"
+        )
 
 
 def _zeros(x: Tensor, interface: CellInterface, rows: PackedRows) -> tuple[Tensor, ...]:

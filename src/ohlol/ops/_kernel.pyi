@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 KERNELS: dict[tuple[str, str], int]
 """The number of each kernel, by the name a `CellSpec` has as `kernel` and "float32", "float64", "bf16" or "int8"."""
+FORMATS: dict[str, int]
+"""The number of each reduced precision of a `StepProgram`."""
 SERIAL_BELOW: float
 FORWARD_ARGUMENTS: list[str]
 BACKWARD_ARGUMENTS: list[str]
@@ -20,6 +22,7 @@ def limit_threads(processors: int, /) -> None: ...
 def force_threads(on: bool, /) -> None: ...
 def set_leave_timeout(nanoseconds: int, /) -> None: ...
 def threaded_calls() -> list[int]: ...
+def reduced_products() -> int: ...
 def is_contended() -> bool: ...
 def packed_batch(batch_sizes: int, T: int, rows: int, /) -> int: ...
 def forward(
@@ -116,19 +119,25 @@ class StepProgram:
         self,
         *,
         threads: int,
-        T: int,
-        B: int,
-        S: int,
+        shape: tuple[int, int, int],  # T, B, S
         batch_sizes: int,
         reverse: bool,
-        rows: Sequence[int],  # address and length of each tensor, here and below
-        vectors: Sequence[int],
+        # address and length of each: rows, vectors, initial states (address 0 is zeros), final states, accumulators,
+        # and products over all rows, (N, K) each
+        tensors: Sequence[int],
         matrices: Sequence[int],  # address, length, rows, columns and their strides
-        initial: Sequence[int],  # address 0 is a state of zeros
-        final: Sequence[int],
-        accumulators: Sequence[int],
-        products: Sequence[int],  # (N, K) each
+        before: StepProgram | None = None,  # runs first, on all rows
+        before_threads: int = 1,
+        format: int = 0,  # of FORMATS, or 0 for float32 and float64
+        packed: tuple[int, int, int, int] = ...,  # address and length of the packed matrices, and of those of `before`
     ) -> None: ...
+    def pack(
+        self,
+        *,
+        format: int,
+        matrices: Sequence[int],
+        destination: int,  # 64-byte aligned; 0 to get the size
+    ) -> int: ...  # bytes needed
 
 def crf_forward_float32(
     *,

@@ -126,6 +126,14 @@ class PackedWeights(Protocol):
         ...
 
 
+class PackedMatrices(Protocol):
+    """The weight matrices of a user's cell in the format of a reduced precision, as `ohlol.ops.reduced` packs them."""
+
+    def arguments(self, programs: Any, matrices: list[int]) -> dict[str, Any]:
+        """The arguments of `StepProgram.run` for programs of the cell and the places of its matrices in float32."""
+        ...
+
+
 @cache
 def kernel_cell(name: str) -> KernelCell:
     """The kernel of a registered cell.
@@ -155,7 +163,16 @@ def pack_weights(kernel: int, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor | None, b
     """The contiguous float32 weights of a layer in one direction, packed for this kernel and instruction set; bytes."""
     assert KERNEL is not None
     addresses = [0 if t is None else t.data_ptr() for t in (W_ih, W_hh, b_ih, b_hh)]
-    pack: Any = partial(KERNEL.pack_weights, kernel=kernel, I=W_ih.size(1), H=W_hh.size(1), weights=addresses)
+    return _pack(partial(KERNEL.pack_weights, kernel=kernel, I=W_ih.size(1), H=W_hh.size(1), weights=addresses))
+
+
+def pack_matrices(program: "_kernel.StepProgram", format: int, matrices: list[int]) -> Tensor:
+    """The float32 matrices of a program in a format of `StepMachine`, packed for this instruction set; bytes."""
+    return _pack(partial(program.pack, format=format, matrices=matrices))
+
+
+def _pack(pack: Callable[..., int]) -> Tensor:
+    """What a function writes to its `destination`, which returns the bytes that it needs; aligned."""
     memory = torch.empty(pack(destination=0) + _ALIGNMENT, dtype=torch.uint8)
     packed = memory[-memory.data_ptr() % _ALIGNMENT :]
     pack(destination=packed.data_ptr())
@@ -196,6 +213,12 @@ class StepMachine:
             raise RuntimeError(f"steps of a cell need the compiled kernels: {ABSENT}")
         self.operations: tuple[str, ...] = tuple(KERNEL.PROGRAM_OPERATIONS)
         self.memories: tuple[str, ...] = tuple(KERNEL.PROGRAM_MEMORIES)
+
+    @property
+    def formats(self) -> dict[str, int]:
+        """The number of each reduced precision."""
+        assert KERNEL is not None
+        return KERNEL.FORMATS
 
     def build(self, program: Any, dtype: torch.dtype) -> "_kernel.StepProgram":
         """A checked program; its fields are those of `step_program.Program`.

@@ -1,4 +1,4 @@
-"""Recurrent layers with weights of fewer bits, packed once for many calls; for inference.
+"""Recurrent layers and users' cells with weights of fewer bits, packed once for many calls; for inference.
 
 `ohlol.ops.reduced_equations` has the same in plain PyTorch.
 """
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ohlol.ops import single
-from ohlol.ops.backend import pack_weights, reduced_kernel, selected
+from ohlol.ops.backend import pack_matrices, pack_weights, reduced_kernel, selected, step_program
 from ohlol.ops.recurrence import all_materialized, forward_stack, weights_of
+from ohlol.ops.step_program import StepPrograms
+from ohlol.ops.step_recurrence import CompiledStep
 from ohlol.ops.torch_path import LayerSpec, rows_of
-from ohlol.ops.validation import check_precision
+from ohlol.ops.validation import MOST_COLUMNS, check_precision
 
 
 class ReducedWeights:
@@ -33,8 +35,7 @@ class ReducedWeights:
         check_precision(precision, weights)
         self.precision = precision
         self.kernel = reduced_kernel(spec.cell, precision)
-        self._of = self._describe(weights)
-        self._weights = list(weights)
+        self._source = _Source(weights)
         self._packed: list[Tensor] = []
         for k in range(spec.num_layers * spec.directions):
             self._packed.append(pack_weights(self.kernel, *weights_of(spec, weights, k)))
@@ -44,19 +45,68 @@ class ReducedWeights:
         return self._packed[k].data_ptr()
 
     def is_current(self, weights: Sequence[Tensor], precision: str) -> bool:
-        """Whether these weights are the packed ones, unchanged since, and the kernels of the same instruction set.
+        """Whether these weights are the packed ones, unchanged since, and the kernels of the same instruction set."""
+        return precision == self.precision and self._source.is_current(weights)
 
-        Torch counts the changes of a tensor, but not those through `Tensor.data`, nor of one of `torch.inference_mode`.
-        """
+
+class _Source:
+    """The tensors that something was packed from.
+
+    Torch counts the changes of a tensor, but not those through `Tensor.data`, nor of one of `torch.inference_mode`.
+    """
+
+    def __init__(self, weights: Sequence[Tensor]) -> None:
+        self._weights, self._versions = list(weights), self._describe(weights)
+
+    def is_current(self, weights: Sequence[Tensor]) -> bool:
+        """Whether these are the same tensors, unchanged since, and the kernels of the same instruction set."""
         return (
-            precision == self.precision
+            len(weights) == len(self._weights)
             and all(ours is theirs for ours, theirs in zip(self._weights, weights, strict=True))
-            and self._describe(weights) == self._of
+            and self._describe(weights) == self._versions
         )
 
     @staticmethod
     def _describe(weights: Sequence[Tensor]) -> tuple[Any, ...]:
         return (selected(), *((w.data_ptr(), -1 if w.is_inference() else w._version) for w in weights))
+
+
+class ReducedStep:
+    """The weight matrices of a user's cell with a reduced precision, packed for the vector machine.
+
+    Args:
+        step: the cell.
+        weights: its parameters and buffers.
+        precision: bf16 or int8.
+    """
+
+    def __init__(self, step: CompiledStep, weights: Sequence[Tensor], precision: str) -> None:
+        self.precision, self._step, self._source = precision, step, _Source(weights)
+        self._format = step_program().formats[precision]
+        self._packed: dict[bool, tuple[Tensor, Tensor | None]] = {}
+        """By whether products of the input are computed before the first step."""
+
+    def is_current(self, step: CompiledStep, weights: Sequence[Tensor], precision: str) -> bool:
+        """Whether the packed matrices are those of this step and these weights."""
+        return precision == self.precision and step is self._step and self._source.is_current(weights)
+
+    def arguments(self, programs: StepPrograms, matrices: list[int]) -> dict[str, Any]:
+        """As `ohlol.ops.backend.PackedMatrices` has it."""
+        before = programs.before
+        packed = self._packed.get(before is not None)
+        if packed is None:
+            packed = self._packed[before is not None] = (
+                pack_matrices(programs.forward, self._format, matrices),
+                None if before is None else pack_matrices(before, self._format, matrices),
+            )
+        places = [n for memory in packed for n in ((0, 0) if memory is None else (memory.data_ptr(), len(memory)))]
+        return {"format": self._format, "packed": places}
+
+
+def find_wide_matrix(step: CompiledStep) -> str:
+    """Why the matrices of a step cannot have a reduced precision, or an empty string."""
+    widest = max((leaf.rows for leaf in step.graph.matrices), default=0)
+    return f"a product has more than {MOST_COLUMNS} terms" if widest > MOST_COLUMNS else ""
 
 
 def run_reduced(

@@ -4,10 +4,14 @@ With `bf16` the weights W_ih and W_hh are rounded to bfloat16, and all else is f
 and W_hh, and every row of input and hidden state of every step, is rounded to q * scale with integers q from -127 to
 127; the products of these integers are added exactly, and gates, biases and states are float32.
 
+In a user's cell this holds for each of its products with a weight: a product with a concatenation is one product for
+each of its parts.
+
 Shapes: T time steps, B batch, I input size, H hidden size, K columns and M rows of a weight.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -17,6 +21,7 @@ from torch.nn.functional import linear
 from ohlol.cells import CELLS
 from ohlol.cells.base import State, Weights
 from ohlol.config import FULL_PRECISION
+from ohlol.ops.step_recurrence import CompiledStep, PackedRows, prepare_step, torch_step_recurrence
 
 _SMALLEST_SCALED = 1e-30
 """A row whose largest number is smaller counts as zeros, since its scale would not be a normal number."""
@@ -90,3 +95,30 @@ def run_equations(
         outputs.append(h)
         h = h if hidden is None else hidden[t]
     return torch.stack(outputs), (outputs[-1], *rest)
+
+
+def run_step_equations(
+    step: CompiledStep, weights: Mapping[str, Tensor], x: Float[Tensor, "B I"], state: State, precision: str
+) -> tuple[Float[Tensor, "B O"], State]:
+    """One step of a user's cell with a reduced precision, in plain PyTorch.
+
+    Args:
+        step: the cell.
+        weights: its parameters and buffers by name.
+        x: the input.
+        state: the states before the step, each (B, W).
+        precision: as `reduced_linear` takes it.
+
+    Returns:
+        The output and the states after the step.
+    """
+    rows = PackedRows(1, len(x), len(x), None)
+    tensors, values = prepare_step(step, weights, x, step.graph.trace.constants, rows)
+    multiply = partial(_multiply, precision=precision)
+    results = torch_step_recurrence(step, rows, [*tensors, *state], multiply)
+    return (results[0], results[1:]) if step.graph.out else (values[step.graph.out_value], results)
+
+
+def _multiply(x: Tensor, W: Tensor, precision: str) -> Tensor:
+    """The product of (B, K) and (K, W)."""
+    return reduced_linear(x, W.t(), precision)

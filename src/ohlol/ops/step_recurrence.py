@@ -16,9 +16,9 @@ from torch import Tensor
 from ohlol.cells.step_gradient import Needs
 from ohlol.cells.step_lowering import Leaf, StepGraph
 from ohlol.cells.step_trace import run_operations
-from ohlol.cells.step_values import Leaves, evaluate
+from ohlol.cells.step_values import Leaves, Multiply, evaluate
 from ohlol.cells.unroll import unroll_packed
-from ohlol.ops.backend import empty
+from ohlol.ops.backend import PackedMatrices, empty
 from ohlol.ops.step_program import StepPrograms, compile_step
 from ohlol.ops.validation import are_readable, is_materialized, materialize
 from ohlol.ops.workspace import workspace
@@ -79,6 +79,7 @@ def run_step(
     state: Sequence[Tensor | None] | None,
     rows: PackedRows,
     as_layer: bool = False,
+    reduced: PackedMatrices | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over packed sequences.
 
@@ -89,6 +90,7 @@ def run_step(
         state: the initial states, each (B, W); zeros if None.
         rows: where the sequences lie.
         as_layer: whether the results are those of one layer over a dense batch, (T, B, O) and (1, B, W).
+        reduced: the matrices of `weights` with a reduced precision, which has no gradient.
 
     Returns:
         The outputs (S, O) and the final states, each (B, W).
@@ -98,7 +100,9 @@ def run_step(
     if state is None:
         state = [None if tensors else x.new_zeros(rows.B, width) for width in graph.state_widths]
     tensors += state
-    if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in tensors]):  # noqa: C419  faster so
+    if reduced is not None:
+        results, _ = forward_step(step, rows, as_layer, None, tensors, computes_ahead(rows), reduced)
+    elif torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in tensors]):  # noqa: C419  faster so
         results = _StepFunction.apply(step, rows, as_layer, *tensors)
         assert isinstance(results, tuple)
     else:
@@ -186,6 +190,7 @@ def forward_step(
     needs: tuple[bool, ...] | None,
     tensors: Sequence[Tensor | None],
     ahead: bool,
+    reduced: PackedMatrices | None = None,
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """The outputs, if the step computes them, with the final states; and what the backward pass reads."""
     graph, programs = step.graph, step.programs(needs, ahead)
@@ -208,15 +213,18 @@ def forward_step(
     _add_tensors(numbers, copies, states)
     _add_outputs(numbers, final)
     threads = torch.get_num_threads()
+    views = _read_matrices(graph, copies, matrices)
+    packed = {} if reduced is None else reduced.arguments(programs, views)
     programs.forward.run(
         threads=threads,
         shape=(T, B, S),
         batch_sizes=0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr(),
         reverse=rows.reverse,
         tensors=numbers,
-        matrices=_read_matrices(graph, copies, matrices),
+        matrices=views,
         before=programs.before,
         before_threads=threads if S * programs.before_work > SERIAL_AHEAD else 1,
+        **packed,
     )
     return tuple(results), kept
 
@@ -350,7 +358,9 @@ def _are_unchanged(ctx: Any, tensors: Sequence[Tensor | None], kept: Tensor) -> 
     return kept.numel() == ctx.kept and kept.dtype is dtype and kept.is_cpu and is_materialized(kept)
 
 
-def torch_step_recurrence(step: CompiledStep, rows: PackedRows, tensors: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+def torch_step_recurrence(
+    step: CompiledStep, rows: PackedRows, tensors: Sequence[Tensor | None], multiply: Multiply = torch.matmul
+) -> tuple[Tensor, ...]:
     """The same as the vector machine computes, with torch."""
     graph = step.graph
     inputs, vectors, matrices, states = step.split(tensors)
@@ -363,7 +373,7 @@ def torch_step_recurrence(step: CompiledStep, rows: PackedRows, tensors: Sequenc
     counts = [len(graph.out), *map(len, graph.next_states)]
 
     def run(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        pieces = evaluate(values, Leaves([x[at] for x in inputs], vectors, matrices, state))
+        pieces = evaluate(values, Leaves([x[at] for x in inputs], vectors, matrices, state), multiply)
         ends = list(accumulate(counts, initial=0))
         out, *next_state = (torch.cat(pieces[a:b], 1) if b > a else pieces[0] for a, b in pairwise(ends))
         return out, tuple(next_state)

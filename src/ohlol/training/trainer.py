@@ -408,7 +408,7 @@ class Trainer:
     @property
     def _has_loss_of_inputs(self) -> bool:
         """Whether the loss may be computed without all logits: nothing is added to them, and no wrapper reads them."""
-        return self.network is self.model and not self.config.sizes.base and self.precision.dtype is None
+        return self.network is self.model and self.model.has_head_inputs and self.precision.dtype is None
 
     @property
     def _vectors_are_frozen(self) -> bool:
