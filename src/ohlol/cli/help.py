@@ -178,10 +178,11 @@ def convert_without_validation(parameter: Any) -> None:
 
     typer gives every value to pydantic: importing it, and a validator for each option, took 0.2 s of a command.
     """
-    if "process_value" in vars(parameter):  # it has been changed
+    descriptor = getattr(parameter, "type_descriptor", None)
+    if descriptor is None or "process_value" in vars(parameter):  # a typer that validates otherwise; changed before
         return
     process: Callable[[Any, Any], Any] = parameter.process_value
-    convert = CONVERSIONS.get(parameter.type_descriptor.annotation)
+    convert = CONVERSIONS.get(descriptor.annotation)
     is_list = parameter.multiple or parameter.nargs == -1
 
     def process_value(ctx: Any, value: Any) -> Any:
