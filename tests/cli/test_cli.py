@@ -422,6 +422,41 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
 }
 
 
+UNUSED = {
+    "fastapi",
+    "matplotlib",
+    "narwhals",
+    "numpy.testing",
+    "onnx",
+    "onnxruntime",
+    "optuna",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "pydantic",
+    "scipy",
+    "sklearn",
+    "sqlalchemy",
+    "sympy",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.onnx",
+    "triton",
+}
+"""Modules that a training on a pair does not need, each of which takes a tenth of a second or more to import."""
+
+
+def test_a_training_on_a_pair_imports_only_what_it_needs(tmp_path: Path) -> None:
+    code = (
+        f"import sys; from ohlol.cli import main\ntry: main(['train', '--out', {str(tmp_path / 'run')!r}])\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert ended.returncode == 0, ended.stderr
+    assert "hello -> ohlol" in ended.stdout
+    assert not UNUSED & set(ended.stderr.split())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) -> None:
     maker, name, flags, score = KINDS[kind]

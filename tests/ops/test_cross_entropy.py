@@ -1,5 +1,7 @@
-"""The loss of a linear layer in blocks, against torch: value, gradients, labels; its memory; what torch computes."""
+"""The loss of logits and of a linear layer in blocks, against torch: value, gradients, labels; its memory; what torch
+computes."""
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -65,6 +67,62 @@ def compare(hidden: Tensor, layer: LinearLayer, targets: Tensor, **options: Any)
         "xWb", torch.autograd.grad(3 * ours, leaves), torch.autograd.grad(3 * theirs, leaves), strict=False
     ):
         assert_near(name, a, b)
+
+
+@pytest.fixture
+def two_threads() -> Generator[None]:
+    """Two threads of torch, whatever it starts with: with one, torch computes the loss of logits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize(("N", "K"), [(1, 2), (5, 4), (64, 17), (300, 1000)])
+def test_the_loss_of_logits_is_that_of_torch(
+    N: int, K: int, dtype: torch.dtype, weighted: bool, smoothing: float, reduction: str
+) -> None:
+    _, _, label_weights, targets = draw(N, 3, K, dtype)
+    generator = torch.Generator().manual_seed(N * K)
+    logits = (4 * torch.randn(N, K, generator=generator, dtype=F64)).to(dtype).requires_grad_()
+    targets[::5] = cross_entropy.IGNORED if N > 1 else targets[0]
+    weight = label_weights.abs() if weighted else None
+    options: dict[str, Any] = {"weight": weight, "label_smoothing": smoothing, "reduction": reduction}
+    kept = logits.detach().clone()
+    ours, theirs = (loss(logits, targets, **options) for loss in (cross_entropy.cross_entropy, torch_cross_entropy))
+    assert_near("loss", ours, theirs)
+    for factor in (1, 3):
+        d_ours, d_theirs = (torch.autograd.grad(factor * loss, logits, retain_graph=True)[0] for loss in (ours, theirs))
+        assert_near("logits", d_ours, d_theirs)
+    assert torch.equal(logits, kept)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_loss_of_logits_can_be_differentiated_twice() -> None:
+    logits, targets = torch.randn(5, 4, dtype=F64, generator=torch.Generator().manual_seed(0)), torch.arange(5) % 4
+    assert torch.autograd.gradgradcheck(
+        lambda z: cross_entropy.cross_entropy(z, targets, label_smoothing=0.1), logits.requires_grad_()
+    )
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_target_that_is_no_label_of_logits_is_an_error() -> None:
+    with pytest.raises(IndexError, match="the label 4 is none of 4"):
+        cross_entropy.cross_entropy(torch.zeros(2, 4), torch.tensor([0, 4]))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_torch_computes_losses_of_logits_one_by_one_and_with_one_thread() -> None:
+    logits, targets = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), torch.arange(5) % 4
+    none = cross_entropy.cross_entropy(logits, targets, reduction="none")
+    assert torch.equal(none, torch_cross_entropy(logits, targets, reduction="none"))
+    torch.set_num_threads(1)
+    assert torch.equal(cross_entropy.cross_entropy(logits, targets), torch_cross_entropy(logits, targets))
 
 
 @pytest.mark.usefixtures("small_blocks")

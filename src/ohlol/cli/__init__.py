@@ -20,7 +20,7 @@ from ohlol.cli import train, evaluate, backtest, predict, generate, tune  # isor
 from ohlol.cli import data, shapes, explain, plot, playground, prove, review  # isort: skip
 from ohlol.cli import encode, export, import_run, serve, bench, doctor  # isort: skip
 from ohlol.cli.app import Output, app, discard_output
-from ohlol.cli.flags import name_flags
+from ohlol.cli.flags import name_flags, parser_of
 from ohlol.cli.help import find_command, find_language, translate_usage_error
 from ohlol.cli.train import join_pairs
 from ohlol.utils import processors
@@ -78,7 +78,7 @@ def _run(arguments: list[str]) -> Any:
             with warnings.catch_warnings():
                 warnings.simplefilter("always", InputWarning)
                 warnings.showwarning = show_warning
-                status = app(arguments, standalone_mode=False)
+                status = parser_of(app)(arguments, standalone_mode=False)
                 sys.stdout.flush()
         except InputError as error:
             status = _print_error(name_flags(str(error), app, command))

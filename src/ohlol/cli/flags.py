@@ -7,17 +7,29 @@ from typing import Any
 
 import typer
 
+from ohlol.utils.translation import choose_language
+
 SETTING = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\s]+))?`")
 """A setting in a message of the library: `lr`, or with a value: `max_grad_norm=1`, `bidirectional=False`."""
 
 
+def parser_of(app: typer.Typer) -> Any:
+    """The parser of the command line, made once for each language: typer makes all commands anew at each call."""
+    return _make_parser(app, choose_language())
+
+
+@cache
+def _make_parser(app: typer.Typer, lang: str) -> Any:
+    del lang  # the texts of the help are translated while the parser is made
+    return typer.main.get_command(app)
+
+
 def commands_of(app: typer.Typer) -> Mapping[str, Any]:
     """Each command by its name, as the parser holds it: `params` are its arguments and options."""
-    command: Any = typer.main.get_command(app)
-    return command.commands
+    return parser_of(app).commands
 
 
-@cache  # typer makes all commands anew at each call
+@cache
 def flags_of(app: typer.Typer, command: str | None = None) -> dict[str, tuple[str, str | None]]:
     """The flags of every setting: the one that sets it (or sets it to true), and the one that sets it to false.
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -65,6 +66,8 @@ class TranslatedHelp:
                 owner.help = translate(owner.help)
             if panel := getattr(owner, "rich_help_panel", None):
                 owner.rich_help_panel = translate(panel)
+        for parameter in self.params:
+            convert_without_validation(parameter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return what follows the name of the program in the line that begins with "Usage:"."""
@@ -89,6 +92,7 @@ class TranslatedHelp:
         option: Any = super().get_help_option(ctx)  # pyright: ignore
         if option is not None:
             option.help = translate(message_id("Show this message and exit."))
+            convert_without_validation(option)
         return option
 
 
@@ -163,6 +167,34 @@ def translate_usage_error(message: str) -> str:
                 template, **{name: translate_usage_error(value) for name, value in match.groupdict().items()}
             )
     return message
+
+
+CONVERSIONS: dict[Any, Callable[[Any], Any]] = {str: str, Path: Path, list[str]: list}
+"""The types of values that need no validation, and how texts become such a value."""
+
+
+def convert_without_validation(parameter: Any) -> None:
+    """Let a parameter convert texts and paths itself, and take a value that is not given as it is.
+
+    typer gives every value to pydantic: importing it, and a validator for each option, took 0.2 s of a command.
+    """
+    descriptor = getattr(parameter, "type_descriptor", None)
+    if descriptor is None or "process_value" in vars(parameter):  # a typer that validates otherwise; changed before
+        return
+    process: Callable[[Any, Any], Any] = parameter.process_value
+    convert = CONVERSIONS.get(descriptor.annotation)
+    is_list = parameter.multiple or parameter.nargs == -1
+
+    def process_value(ctx: Any, value: Any) -> Any:
+        if parameter.required or (value is not None and convert is None):
+            return process(ctx, value)
+        if value is None:
+            value = () if is_list else None
+        elif convert is not None:
+            value = convert(value)
+        return value if parameter.callback is None else parameter.callback(ctx, parameter, value)
+
+    parameter.process_value = process_value
 
 
 def _add_language(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout
 
 from ohlol.nn.cell_interface import CellInterface
+from ohlol.ops.dropout import dropout
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class SequenceDropout(torch.nn.Module):
             rows: which rows of the packed batch `x` has; None for all.
         """
         if not (self.locked and self.training and self.p) or batch_sizes is None:
-            return dropout(x, self.p, self.training)
+            return dropout(x, self.p) if self.training else x
         mask = dropout(x.new_ones(int(batch_sizes[0]), x.size(1)), self.p)
         sequences = sequences_of_rows(batch_sizes).to(x.device)
         return x * mask[sequences if rows is None else sequences[rows]]

@@ -1,9 +1,9 @@
-"""A linear layer and the cross-entropy of its logits in one function, which holds the logits of few rows at a time.
+"""The cross-entropy of logits, and that of a linear layer in one function, which holds the logits of few rows.
 
-The rows are cut into blocks. The logits of a block are a product by torch. The kernels turn them into losses and, where
-gradients are needed, into their own gradients, and two more products add these to the gradients of the layer. So the
-forward pass computes the gradients, and memory does not grow with rows times labels. Source: Hsu et al., "Liger Kernel:
-Efficient Triton kernels for LLM training" (2024).
+For a layer the rows are cut into blocks. The logits of a block are a product by torch. The kernels turn them into
+losses and, where gradients are needed, into their own gradients, and two more products add these to the gradients of
+the layer. So the forward pass computes the gradients, and memory does not grow with rows times labels. Source: Hsu et
+al., "Liger Kernel: Efficient Triton kernels for LLM training" (2024).
 
 Shapes: N rows, W columns of the input, K labels.
 """
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import cross_entropy, linear
+from torch.nn import functional
 
 from ohlol.ops.backend import KERNEL, empty, typed_kernel
 from ohlol.ops.validation import DTYPES, find_unreadable, materialize
@@ -48,6 +48,23 @@ class _Options(NamedTuple):
     smoothing: float
     scale: float
     """The factor of the gradients."""
+
+    @staticmethod
+    def choose(targets: Tensor, weight: Tensor | None, smoothing: float, reduction: str) -> "_Options":
+        """Those of a loss with the reduction "mean" or "sum"."""
+        if reduction == "sum":
+            return _Options(weight, smoothing, 1.0)
+        if weight is None:
+            has_ignored = int(targets.min()) < 0
+            divisor = len(targets) - (int((targets == IGNORED).sum()) if has_ignored else 0)
+        else:
+            divisor = float(weight[targets[targets != IGNORED]].sum(dtype=torch.float64))
+        return _Options(weight, smoothing, 1 / divisor if divisor else float("nan"))
+
+    def materialize(self) -> "_Options":
+        """The same, in contiguous memory."""
+        weights = self.label_weights
+        return self if weights is None else self._replace(label_weights=materialize(weights))
 
 
 class _Gradients(NamedTuple):
@@ -85,16 +102,41 @@ def linear_cross_entropy(
     """
     is_small = len(hidden) * len(layer.weight) < LEAST_NUMBERS
     if is_small or reduction == "none" or not can_measure(hidden, layer, targets, weight):
-        logits = linear(hidden, layer.weight, layer.bias)
-        return cross_entropy(logits, targets, weight, label_smoothing=label_smoothing, reduction=reduction)
-    scale = 1.0
-    if reduction == "mean":
-        if weight is None:
-            divisor = len(targets) - int((targets == IGNORED).sum())
-        else:
-            divisor = float(weight[targets[targets != IGNORED]].sum(dtype=torch.float64))
-        scale = 1 / divisor if divisor else float("nan")
-    return _LinearCrossEntropy.apply(hidden, *layer, targets, _Options(weight, label_smoothing, scale))
+        logits = functional.linear(hidden, layer.weight, layer.bias)
+        return cross_entropy(logits, targets, weight=weight, label_smoothing=label_smoothing, reduction=reduction)
+    options = _Options.choose(targets, weight, label_smoothing, reduction)
+    return _LinearCrossEntropy.apply(hidden, *layer, targets, options)
+
+
+def cross_entropy(
+    logits: Float[Tensor, "N K"],
+    targets: Int[Tensor, " N"],
+    *,
+    weight: Float[Tensor, " K"] | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Float[Tensor, ""] | Float[Tensor, " N"]:
+    """`torch.nn.functional.cross_entropy` of labels; with several threads the kernels compute it where they can.
+
+    Torch's softmax and its gradient run on all threads even if there are five rows, and wait for each of them: beside
+    other processes that takes a hundred times as long as the softmax. With one thread torch's take less time.
+
+    Args:
+        logits: of each row.
+        targets: the labels, or -100 in rows without a loss.
+        weight: the weight of each label.
+        label_smoothing: the share of the target's probability spread over all labels, in [0, 1].
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        IndexError: a target is no label.
+
+    >>> round(float(cross_entropy(torch.tensor([[0.0, 1.0]]), torch.tensor([1]))), 4)
+    0.3133
+    """
+    if reduction == "none" or torch.get_num_threads() == 1 or not _can_read_logits(logits, targets, weight):
+        return _torch_cross_entropy(logits, targets, weight, label_smoothing, reduction)
+    return _CrossEntropy.apply(logits, targets, weight, label_smoothing, reduction)
 
 
 def measure(hidden: Float[Tensor, "N W"], layer: LinearLayer, targets: Int[Tensor, " N"]) -> tuple[float, Tensor]:
@@ -126,9 +168,65 @@ def can_measure(hidden: Tensor, layer: LinearLayer, targets: Tensor, weight: Ten
     )
 
 
+def _can_read_logits(logits: Tensor, targets: Tensor, weight: Tensor | None) -> bool:
+    """Whether the kernels can compute the loss of logits."""
+    return (
+        KERNEL is not None
+        and logits.dim() == 2
+        and logits.numel() > 0
+        and logits.dtype in DTYPES
+        and targets.shape == logits.shape[:1]
+        and not find_unreadable(logits, logits.dtype)
+        and not find_unreadable(targets, torch.int64)
+        and (
+            weight is None
+            or (
+                weight.shape == logits.shape[1:]
+                and not weight.requires_grad
+                and not find_unreadable(weight, logits.dtype)
+            )
+        )
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _torch_cross_entropy(
+    logits: Tensor, targets: Tensor, weight: Tensor | None, label_smoothing: float, reduction: str
+) -> Tensor:
+    return functional.cross_entropy(logits, targets, weight, label_smoothing=label_smoothing, reduction=reduction)
+
+
 def block_rows(K: int) -> int:
     """The most rows of a block, for K labels."""
     return max(LEAST_ROWS, BLOCK_NUMBERS // K)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """The loss of logits, whose gradient the forward pass computes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, weight: Tensor | None, label_smoothing: float, reduction: str
+    ) -> Tensor:
+        N, K = logits.shape
+        gradient = empty(logits, N, _padded(K))[:, :K].copy_(logits)
+        options = _Options.choose(targets, weight, label_smoothing, reduction)
+        needed = bool(ctx.needs_input_grad[0])
+        total = _run(gradient, materialize(targets), options.materialize(), with_gradients=needed)
+        if needed:
+            ctx.save_for_backward(logits, targets, weight, gradient)
+            ctx.options = (label_smoothing, reduction)
+        return logits.new_full((), total * options.scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        logits, targets, weight, gradient = ctx.saved_tensors
+        (grad,) = grad_outputs
+        if not torch.is_grad_enabled():
+            return gradient if grad.item() == 1 else gradient * grad, None, None, None, None
+        # With create_graph=True the gradient is differentiated again.
+        loss = _torch_cross_entropy(logits, targets, weight, *ctx.options)
+        return *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None, None
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -175,33 +273,56 @@ def _run_blocks(
     N, K = len(hidden), len(layer.weight)
     blocks = -(-N // block_rows(K))
     rows = -(-N // blocks)
-    weight, bias, label_weights = (
-        layer.weight,
-        *(None if vector is None else materialize(vector) for vector in (layer.bias, options.label_weights)),
-    )
-    targets = materialize(targets)
-    run, threads = typed_kernel("cross_entropy", hidden.dtype), torch.get_num_threads()
-    buffer, total = empty(hidden, rows, -(-K // VECTOR_NUMBERS) * VECTOR_NUMBERS), 0.0
+    weight, bias = layer.weight, None if layer.bias is None else materialize(layer.bias)
+    options, targets = options.materialize(), materialize(targets)
+    buffer, total = empty(hidden, rows, _padded(K)), 0.0
     d_hidden, d_weight, d_bias = gradients or (None, None, None)
     for start in range(0, N, rows):
         x = hidden[start : start + rows]
         logits = torch.mm(x, weight.t(), out=buffer[: len(x), :K])
-        total += run(
-            threads=threads,
-            shape=(len(x), K, buffer.size(1)),
-            logits=logits.data_ptr(),
-            bias=0 if bias is None else bias.data_ptr(),
-            weights=0 if label_weights is None else label_weights.data_ptr(),
-            targets=targets[start:].data_ptr(),
-            ignored=IGNORED,
-            smoothing=options.smoothing,
-            scale=options.scale,
+        total += _run(
+            logits,
+            targets[start:],
+            options,
+            bias=bias,
             with_gradients=gradients is not None,
-            d_bias=0 if d_bias is None else d_bias.data_ptr(),
-            best=0 if labels is None else labels[start:].data_ptr(),
+            d_bias=d_bias,
+            labels=None if labels is None else labels[start:],
         )
         if d_hidden is not None:
             torch.mm(logits, weight, out=d_hidden[start : start + rows])
         if d_weight is not None:
             torch.addmm(d_weight, logits.t(), x, beta=float(start > 0), out=d_weight)
     return total
+
+
+def _padded(K: int) -> int:
+    """The distance of two rows of K logits."""
+    return -(-K // VECTOR_NUMBERS) * VECTOR_NUMBERS
+
+
+def _run(
+    logits: Tensor,
+    targets: Tensor,
+    options: _Options,
+    *,
+    bias: Tensor | None = None,
+    with_gradients: bool,
+    d_bias: Tensor | None = None,
+    labels: Tensor | None = None,
+) -> float:
+    """The sum of the losses of logits (N, K), which become their gradients; adds to `d_bias`, and fills `labels`."""
+    return typed_kernel("cross_entropy", logits.dtype)(
+        threads=torch.get_num_threads(),
+        shape=(*logits.shape, logits.stride(0)),
+        logits=logits.data_ptr(),
+        bias=0 if bias is None else bias.data_ptr(),
+        weights=0 if options.label_weights is None else options.label_weights.data_ptr(),
+        targets=targets.data_ptr(),
+        ignored=IGNORED,
+        smoothing=options.smoothing,
+        scale=options.scale,
+        with_gradients=with_gradients,
+        d_bias=0 if d_bias is None else d_bias.data_ptr(),
+        best=0 if labels is None else labels.data_ptr(),
+    )

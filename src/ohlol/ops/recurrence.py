@@ -256,7 +256,9 @@ def stack_gradients(
                 copies.append(dropped := _block(saved, below.out, S, H, D) * mask)
                 at_input = dropped.data_ptr()
         d_input = empty(like, S, I) if layer > lowest or (layer == 0 and needs[0]) else None
-        if grad_layer_out is not None and (
+        if grad_layer_out is not None and grad_layer_out.stride(0) == 0:  # that of a sum: all rows are one
+            grad_layer_out = grad_layer_out[:1].resolve_neg().contiguous().expand(S, -1)
+        elif grad_layer_out is not None and (
             grad_layer_out.stride(1) != 1 or grad_layer_out.stride(0) < D * H or grad_layer_out.is_neg()
         ):
             grad_layer_out = grad_layer_out.resolve_neg().contiguous()

@@ -111,9 +111,13 @@ class SingleLayer(torch.autograd.Function):
         (T, B, I), H = ctx.x_shape, ctx.H
         W_ih, W_hh, *biases = weights
         float32, float64, G, has_cell_state, has_reset = ctx.cell
+        grad_out, *grads_of_states = (*grad_outputs, None)[:3]
+        grad_stride = H
+        if grad_out is not None and grad_out.stride()[:2] == (0, 0):  # that of a sum: all rows are one
+            grad_out, grad_stride = grad_out[0, 0], 0
         grad_out, grad_h_n, grad_c_n = (
             None if g is None else g if g.is_contiguous() and not g.is_neg() else g.resolve_neg().contiguous()
-            for g in (*grad_outputs, None)[:3]
+            for g in (grad_out, *grads_of_states)
         )
         d_x = empty(W_hh, T, B, I) if needs[0] else None
         d_h_0 = empty(W_hh, 1, B, H) if needs[1] else None
@@ -133,7 +137,7 @@ class SingleLayer(torch.autograd.Function):
             x=x.data_ptr(),
             out=(out.data_ptr(), H),
             saved=(gates, after_gates if has_cell_state else 0, after_gates if has_reset else 0),
-            grad_out=(0 if grad_out is None else grad_out.data_ptr(), H),
+            grad_out=(0 if grad_out is None else grad_out.data_ptr(), grad_stride),
             grad_final_states=(
                 0 if grad_h_n is None else grad_h_n.data_ptr(),
                 0 if grad_c_n is None else grad_c_n.data_ptr(),
