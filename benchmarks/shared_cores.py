@@ -2,9 +2,10 @@
 
     python benchmarks/shared_cores.py [--busy N] [--quota X] [--threads N] [--rounds N] [--quick]
 
-Each program runs in a process with `OMP_NUM_THREADS` 1 and in one with N. They take turns, A B A B, and the medians are
-compared. `--busy` starts N endless loops on each processor; `--quota` puts all processes into a control group that may
-use X processors' worth of time, which needs the right to make one.
+Each program runs in a process with `OMP_NUM_THREADS` 1 and in one with N; without `--threads` the variable is not set
+there, and torch has a thread for each processor. They take turns, A B A B, and the medians are compared. `--busy`
+starts N endless loops on each processor; `--quota` puts all processes into a control group that may use X processors'
+worth of time, which needs the right to make one.
 """
 
 import argparse
@@ -137,24 +138,25 @@ def limit_processors(quota: float) -> Generator[None]:
         group.rmdir()
 
 
-def measure(name: str, start: Callable[[], Worker | ServedModel], threads: int, rounds: int) -> None:
+def measure(name: str, start: Callable[[], Worker | ServedModel], threads: int | None, rounds: int) -> None:
     """Start a program twice, and print the median times with one thread and with several."""
     with contextlib.ExitStack() as stack:
-        runs: dict[int, Worker | ServedModel] = {}
+        runs: dict[int | None, Worker | ServedModel] = {}
         for count in (1, threads):
-            os.environ["OMP_NUM_THREADS"] = str(count)
+            if count is None:
+                del os.environ["OMP_NUM_THREADS"]
+            else:
+                os.environ["OMP_NUM_THREADS"] = str(count)
             runs[count] = stack.enter_context(start())
-        seconds: dict[int, list[float]] = {count: [] for count in runs}
+        seconds: dict[int | None, list[float]] = {count: [] for count in runs}
         for number in range(rounds + 1):
             for count, program in runs.items():
                 elapsed = program.run()
                 if number:  # the first round warms up
                     seconds[count].append(elapsed)
     one, several = (statistics.median(values) for values in seconds.values())
-    print(
-        f"{name}: 1 thread {one * 1e3:.2f} ms, {threads} threads {several * 1e3:.2f} ms, {one / several:.2f}x",
-        flush=True,
-    )
+    number = "default" if threads is None else f"{threads} threads"
+    print(f"{name}: 1 thread {one * 1e3:.2f} ms, {number} {several * 1e3:.2f} ms, {one / several:.2f}x", flush=True)
 
 
 def main() -> None:
@@ -163,7 +165,7 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=0)
     parser.add_argument("--quota", type=float)
     parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=PROGRAMS)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=30, help="calls of a layer in a round, and the size of the others")
     parser.add_argument("--seconds", type=float, default=1.0, help="of the clients of the server in a round")

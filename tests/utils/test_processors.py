@@ -1,12 +1,14 @@
 """The processors that a process may use: its affinity, and quotas of control groups of both versions."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from ohlol.utils import processors
-from ohlol.utils.processors import Processors, find_processors, read_quota, set_default_threads
+from ohlol.utils.processors import Processors, find_processors, read_quota, set_default_threads, within_quota
 
 
 def write_groups(folder: Path, own: str, files: dict[str, str]) -> tuple[Path, Path]:
@@ -64,3 +66,26 @@ def test_the_default_number_of_threads_regards_the_quota() -> None:
     for enough in (Processors(8, None), Processors(8, 8.0), Processors(2, 16.0)):
         set_default_threads(environment := {}, enough)
         assert environment == {}
+
+
+@pytest.mark.parametrize(
+    ("threads", "environment", "processors", "expected"),
+    [
+        (3, {}, Processors(3, 1.5), 2),
+        (3, {}, Processors(3, None), 3),
+        (2, {}, Processors(3, 1.0), 2),  # the user's number
+        (3, {"OMP_NUM_THREADS": "3"}, Processors(3, 1.0), 3),
+    ],
+)
+def test_a_training_runs_within_the_quota(
+    threads: int, environment: dict[str, str], processors: Processors, expected: int
+) -> None:
+    before, during = torch.get_num_threads(), 0
+    try:
+        torch.set_num_threads(threads)
+        with suppress(KeyError), within_quota(environment, processors):
+            during = torch.get_num_threads()
+            raise KeyError
+        assert (during, torch.get_num_threads()) == (expected, threads)
+    finally:
+        torch.set_num_threads(before)

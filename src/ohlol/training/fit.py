@@ -43,6 +43,7 @@ from ohlol.utils.distributed import SINGLE_PROCESS, Processes
 from ohlol.utils.errors import InputError, InputWarning, shorten
 from ohlol.utils.files import write_json, write_utf8
 from ohlol.utils.locks import lock_run
+from ohlol.utils.processors import within_quota
 from ohlol.utils.translation import message_id, translate
 
 
@@ -152,7 +153,11 @@ def fit(
     if "cell" in chosen.model:
         import_cell(chosen.model["cell"])
     run = Path(out) if out is not None else None
-    with distributed.join_processes(devices.select_device(device)) as processes, ExitStack() as resources:
+    with (
+        within_quota(),
+        distributed.join_processes(devices.select_device(device)) as processes,
+        ExitStack() as resources,
+    ):
         if processes.restarted and run is not None:  # by torchrun, with the arguments of the first start
             overwrite, resume = (
                 True,

@@ -7,7 +7,8 @@ next period.
 
 import math
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Generator, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,11 +58,35 @@ def set_default_threads(
 
     It has to be called before they are imported, and changes nothing where the number of threads is set.
     """
-    if THREADS in environment or "MKL_NUM_THREADS" in environment:
+    if _is_number_set(environment):
         return
     processors = processors or find_processors()
     if processors.count < processors.allowed:
         environment[THREADS] = str(processors.count)
+
+
+@contextmanager
+def within_quota(environment: Mapping[str, str] = os.environ, processors: Processors | None = None) -> Generator[None]:
+    """Let torch, already imported, run as many threads as the quota has processors, and as many as before afterwards.
+
+    It changes nothing where the number of threads is set, by the environment or by `torch.set_num_threads`.
+    """
+    import torch
+
+    processors = processors or find_processors()
+    threads = torch.get_num_threads()
+    if processors.count == processors.allowed or threads != processors.allowed or _is_number_set(environment):
+        yield
+        return
+    torch.set_num_threads(processors.count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _is_number_set(environment: Mapping[str, str]) -> bool:
+    return THREADS in environment or "MKL_NUM_THREADS" in environment
 
 
 def _list_groups(root: Path, own: Path) -> Iterator[Path]:
