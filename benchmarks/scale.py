@@ -226,8 +226,8 @@ def measure_processes(folder: Path, rounds: int, *, quick: bool) -> None:
                 )
                 if done.returncode:
                     raise SystemExit(done.stdout + done.stderr)
-                line = next(line for line in done.stdout.splitlines() if "symbols/s" in line)
-                speeds[processes].append(float(line.split(" symbols/s")[0].split()[-1].replace(",", "")))
+                line = next(line for line in done.stdout.splitlines() if "steps/s" in line)
+                speeds[processes].append(float(line.split(" steps/s")[0].split()[-1].replace(",", "")))
                 losses[processes] = json.loads((folder / "run" / "metrics.jsonl").read_text())["train_loss"]
         if abs(losses[1] - losses[2]) > LOSS_TOLERANCE * losses[1]:
             raise SystemExit(f"one process and two end with the losses {losses}: no speed is shown")
