@@ -5,6 +5,7 @@
 
 import copy
 import importlib
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -297,6 +298,19 @@ def test_a_saved_export_runs_in_another_process(tmp_path: Path, kind: type[torch
     cases = [(example(kind, T, B), module(*example(kind, T, B))) for T, B in ((4, 9), (1, 1), (11, 2))]
     torch.save(cases, tmp_path / "cases.pt")
     subprocess.run([sys.executable, "-c", _LOAD, tmp_path / "model.pt2", tmp_path / "cases.pt"], check=True)
+
+
+@pytest.mark.parametrize("is_autocast", [False, True])
+@pytest.mark.parametrize("kind", [LanguageModel, UserModel])  # eager LSTMs under autocast need oneDNN's bfloat16
+def test_an_export_without_gradients_and_under_autocast(kind: type[torch.nn.Module], is_autocast: bool) -> None:
+    """What reading a cell changes of both is no node of the program."""
+    module, inputs, saved = model(kind).eval(), example(kind, 7, 3), io.BytesIO()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+        torch.export.save(torch.export.export(module, inputs), saved)
+        saved.seek(0)
+        loaded, eager = torch.export.load(saved).module()(*inputs), module(*inputs)
+    tolerance = 0.05 if is_autocast else 1e-5  # eager rounds each step to bfloat16 there
+    torch.testing.assert_close(loaded, eager, atol=tolerance, rtol=tolerance)  # the dtypes, too
 
 
 def test_an_export_can_be_trained() -> None:

@@ -158,7 +158,8 @@ def _read(layer: Layer, k: int, dtype: torch.dtype) -> CompiledStep | str:
     cell, interface, size = layer.cells[k], layer.interface_of(k), layer.input_size_of(k)
     if dtype not in DTYPES:
         return f"the input has dtype {dtype}, the kernels support float32 and float64"
-    with _disable_current_modes(), torch.autocast("cpu", enabled=False):
+    # The modes of `torch.export` would record the changes of autocast and of gradients that reading makes.
+    with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.autocast("cpu", enabled=False):
         weights = weights_of(cell)
         if all(type(w) in (Tensor, torch.nn.Parameter) for w in weights.values()):
             view = view_cell(cell, dtype)
