@@ -726,7 +726,8 @@ struct ProgramPart {
             const Resolved<T>& r = scratch.resolved[k];
             ohlol::ReducedProduct product{args.format, matrix.K, matrix.N, rows,
                                           args.packed + scratch.packed_offsets[instruction.matrix], at(r, 1, 0), r.strides[1],
-                                          at(r, 2, 0), at(r, 3, 0), r.strides[2], r.strides[3], at(r, 0, 0), r.strides[0], backwards};
+                                          at(r, 2, 0), at(r, 3, 0), r.strides[2], r.strides[3],
+                                          at(r, 0, 0), r.strides[0], backwards};
             if (const i64 row_bytes = args.reduced->row_bytes(args.format, matrix.K)) {
                 char* space = scratch.prepared + index * scratch.prepared_stride;
                 const bool is_prepared = prepared && prepared->a.memory == instruction.a.memory &&

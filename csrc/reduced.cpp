@@ -1,5 +1,5 @@
-// The forward pass and the products of the vector machine with weights of fewer bits, of one instruction set: this file is compiled once for each OHLOL_VARIANT. As in
-// recurrence.cpp, no templates of the standard library.
+// The forward pass and the products of the vector machine with weights of fewer bits, of one instruction set: this file is
+// compiled once for each OHLOL_VARIANT. As in recurrence.cpp, no templates of the standard library.
 #include "forward.h"
 #include "reduced_products.h"
 
@@ -48,5 +48,5 @@ void multiply(const ReducedProduct& product) {
 #define OHLOL_JOIN_(a, b) a##b
 #define OHLOL_JOIN(a, b) OHLOL_JOIN_(a, b)
 
-const ohlol::ReducedFunctions ohlol::OHLOL_JOIN(reduced_, OHLOL_VARIANT) = {&forward_reduced, &pack_reduced, &matrix_bytes, &pack_matrix, &row_bytes,
-                                                                           &prepare_rows,    &multiply};
+const ohlol::ReducedFunctions ohlol::OHLOL_JOIN(reduced_, OHLOL_VARIANT) = {
+    &forward_reduced, &pack_reduced, &matrix_bytes, &pack_matrix, &row_bytes, &prepare_rows, &multiply};

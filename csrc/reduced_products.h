@@ -86,7 +86,8 @@ void multiply_reduced(const ReducedProduct& product) {
     for (i64 p = 0; p < panels.count; ++p) {
         // Every other step reads the panels in reverse order: those it read last are still in the cache.
         const Range vectors = panels.at(product.backwards ? panels.count - 1 - p : p);
-        const auto* panel = static_cast<const typename F::Weight*>(product.packed) + vectors.lo * F::template panel_size<1>(product.K);
+        const i64 offset = vectors.lo * F::template panel_size<1>(product.K);
+        const auto* panel = static_cast<const typename F::Weight*>(product.packed) + offset;
         with_vectors(vectors.size(), [&](auto n) {
             multiply_reduced_panel<F, decltype(n)::count>(product, panel, vectors.lo * F::L);
         });
