@@ -111,15 +111,19 @@ def test_training_is_refused() -> None:
     assert nn.over_symbols(layer, torch.zeros(9, 1, dtype=torch.int64), torch.randn(4, 3), None) is None
 
 
-def test_a_gradient_is_refused_where_it_is_asked_for() -> None:
-    layer, x = nn.quantize(nn.LSTM(3, 5)), torch.randn(7, 2, 3)
+def check_that_gradients_are_refused(layer: Any, x: torch.Tensor, name: str) -> None:
     out, (h, c) = layer(x)
     for result in (out, h, c):
-        with pytest.raises(RuntimeError, match="this LSTM with int8 weights has no gradient"):
+        with pytest.raises(RuntimeError, match=f"this {name} with int8 weights has no gradient"):
             result.sum().backward(retain_graph=True)
     packed, _ = layer(torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor([7, 4])))
     with pytest.raises(RuntimeError, match="has no gradient"):
         packed.data.sum().backward()
+
+
+def test_a_gradient_is_refused_where_it_is_asked_for() -> None:
+    layer, x = nn.quantize(nn.LSTM(3, 5)), torch.randn(7, 2, 3)
+    check_that_gradients_are_refused(layer, x, "LSTM")
     layer.requires_grad_(False)
     assert not layer(x)[0].requires_grad
     with pytest.raises(RuntimeError, match="has no gradient"):
@@ -251,13 +255,7 @@ def test_the_instruction_set_of_a_cell_may_change() -> None:
 def test_what_a_cell_with_fewer_bits_cannot_do_is_refused() -> None:
     layer: Any = nn.quantize(nn.Recurrent(PlainLSTM(3, 5), state_sizes=(5, 5)))
     x = torch.randn(7, 2, 3)
-    out, (h, c) = layer(x)
-    for result in (out, h, c):
-        with pytest.raises(RuntimeError, match="this Recurrent with int8 weights has no gradient"):
-            result.sum().backward(retain_graph=True)
-    packed, _ = layer(torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor([7, 4])))
-    with pytest.raises(RuntimeError, match="has no gradient"):
-        packed.data.sum().backward()
+    check_that_gradients_are_refused(layer, x, "Recurrent")
     assert layer(torch.randn(7, 0, 3))[0].shape == (7, 0, 5)
     with torch.inference_mode():
         layer(x)

@@ -304,16 +304,23 @@ def _of_reduced(spec: CellSpec, size: Size, precision: str) -> _Contest:
         out, final = run_equations(spec.name, x, states, weights, precision, run(x)[0])
         return out, [s.unsqueeze(0) for s in final]
 
+    return _contest_of_reduced(f"{type(ours).__name__} ({precision})", exact, ours, state_exactly)
+
+
+def _contest_of_reduced(
+    name: str, exact: torch.nn.Module, ours: torch.nn.Module, reference: Run, recording: float = 0.0
+) -> _Contest:
     return _Contest(
-        name=f"{type(ours).__name__} ({precision})",
+        name=name,
         parameters=[],
         torch={FULL_PRECISION: _as_run(exact)},
-        ours=run,
+        ours=_as_run(ours),
         our_parameters=[],
         tolerance=TOLERANCE[torch.float32],
         checked_steps=CHECKED_STEPS,
         backend=lambda x: nn.explain_backend(ours, x),
-        reference=state_exactly,
+        recording=recording,
+        reference=reference,
     )
 
 
@@ -376,18 +383,7 @@ def _of_reduced_cell(spec: CellSpec, size: Size, precision: str) -> _Contest:
             states = tuple(s[0] for s in run(x[: t + 1])[1]) if t + 1 < len(x) else after
         return torch.stack(outputs), [s.unsqueeze(0) for s in states]
 
-    return _Contest(
-        name=f"{spec.name} ({precision})",
-        parameters=[],
-        torch={FULL_PRECISION: _as_run(exact)},
-        ours=run,
-        our_parameters=[],
-        tolerance=TOLERANCE[torch.float32],
-        checked_steps=CHECKED_STEPS,
-        backend=ours.explain_backend,
-        recording=recording,
-        reference=state_exactly,
-    )
+    return _contest_of_reduced(f"{spec.name} ({precision})", exact, ours, state_exactly, recording)
 
 
 def _make_recurrent(spec: CellSpec, size: Size, dtype: torch.dtype) -> nn.Recurrent:

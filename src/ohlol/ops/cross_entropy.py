@@ -123,10 +123,7 @@ def cross_entropy(
 
     Args:
         logits: of each row.
-        targets: the labels, or -100 in rows without a loss.
-        weight: the weight of each label.
-        label_smoothing: the share of the target's probability spread over all labels, in [0, 1].
-        reduction: "mean", "sum" or "none".
+        targets, weight, label_smoothing, reduction: as those of `linear_cross_entropy`.
 
     Raises:
         IndexError: a target is no label.
@@ -153,39 +150,34 @@ def measure(hidden: Float[Tensor, "N W"], layer: LinearLayer, targets: Int[Tenso
 
 def can_measure(hidden: Tensor, layer: LinearLayer, targets: Tensor, weight: Tensor | None = None) -> bool:
     """Whether the kernels can compute the loss: plain tensors of one dtype on the CPU, whose shapes fit."""
-    dtype, K = hidden.dtype, len(layer.weight)
-    shapes = [(hidden, (len(targets), layer.weight.size(1))), (layer.weight, (K, hidden.size(1)))]
-    shapes += [(vector, (K,)) for vector in (layer.bias, weight) if vector is not None]
-    return (
-        KERNEL is not None
-        and dtype in DTYPES
-        and targets.dim() == 1
-        and targets.numel() > 0
-        and all(tensor.shape == shape and not find_unreadable(tensor, dtype) for tensor, shape in shapes)
-        and not find_unreadable(targets, torch.int64)
-        and not (weight is not None and weight.requires_grad)
-        and not torch.is_autocast_enabled("cpu")
-    )
+    K = len(layer.weight)
+    tensors = [(hidden, (len(targets), layer.weight.size(1))), (layer.weight, (K, hidden.size(1)))]
+    return _can_read([*tensors, (layer.bias, (K,))], targets, weight, K)
 
 
 def _can_read_logits(logits: Tensor, targets: Tensor, weight: Tensor | None) -> bool:
     """Whether the kernels can compute the loss of logits."""
+    return logits.dim() == 2 and _can_read([(logits, (len(targets), logits.size(1)))], targets, weight, logits.size(1))
+
+
+def _can_read(
+    tensors: Sequence[tuple[Tensor | None, tuple[int, ...]]], targets: Tensor, weight: Tensor | None, K: int
+) -> bool:
+    """Whether the kernels can read tensors of these shapes, all in the dtype of the first."""
+    first = tensors[0][0]
+    assert first is not None
     return (
         KERNEL is not None
-        and logits.dim() == 2
-        and logits.numel() > 0
-        and logits.dtype in DTYPES
-        and targets.shape == logits.shape[:1]
-        and not find_unreadable(logits, logits.dtype)
-        and not find_unreadable(targets, torch.int64)
-        and (
-            weight is None
-            or (
-                weight.shape == logits.shape[1:]
-                and not weight.requires_grad
-                and not find_unreadable(weight, logits.dtype)
-            )
+        and first.dtype in DTYPES
+        and targets.dim() == 1
+        and targets.numel() > 0
+        and K > 0
+        and all(
+            tensor is None or (tensor.shape == shape and not find_unreadable(tensor, first.dtype))
+            for tensor, shape in (*tensors, (weight, (K,)))
         )
+        and not find_unreadable(targets, torch.int64)
+        and not (weight is not None and weight.requires_grad)
         and not torch.is_autocast_enabled("cpu")
     )
 
