@@ -16,6 +16,8 @@ LAYOUTS = ("long", "wide")
 COLUMN_SETTINGS = ("input", "target", "time", "series", "known", "observed", "static")
 """The settings that choose columns."""
 DECIMAL_MARKS = (".", ",")
+DATE_ORDERS = ("ymd", "dmy", "mdy")
+"""Orders of the year, the month and the day in dates of numbers."""
 THOUSANDS_MARKS = (",", ".", " ", "'", "_")
 """A space stands for any space, and ' for the typographic apostrophe too."""
 
@@ -40,6 +42,8 @@ class DataSettings:
     """The decimal mark of numbers in a text file, one of `DECIMAL_MARKS`; None means the point."""
     thousands: str | None = None
     """The thousands separator of numbers in a text file, one of `THOUSANDS_MARKS`; None means that they have none."""
+    date_order: str | None = None
+    """One of `DATE_ORDERS`: the order of the numbers in dates such as 01/02/2020; None means that the dates say it."""
     label_separator: str | None = None
     """What separates the labels of a set in a text file."""
     sheet: str | None = None

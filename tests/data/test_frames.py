@@ -160,6 +160,70 @@ def test_a_series_with_dates_as_its_index() -> None:
     assert len(model.forecast(frame, 3).to_rows()) == 3
 
 
+@pytest.mark.parametrize("index", ["texts", "dates", "periods", "quarters"])
+def test_dates_of_any_type_are_found_in_the_index(index: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-01", periods=12)
+    indices = {
+        "texts": [str(day.date()) for day in days],
+        "dates": [day.date() for day in days],
+        "periods": pandas.period_range("2024-01-01", periods=12, freq="D"),
+        "quarters": pandas.period_range("2020Q1", periods=12, freq="Q"),
+    }
+    values = np.arange(12.0) % 5
+    for frame in (
+        pandas.DataFrame({"y": values}, index=indices[index]),
+        pandas.DataFrame({"when": indices[index], "y": values}),
+    ):
+        found = read_frame(frame, task="forecast")
+        assert (found.settings.time is None, found.columns) == (False, ("y",))
+        assert found.panel is not None
+        assert str(found.panel.step) == ("quarterly" if index == "quarters" else "daily")
+
+
+def test_an_index_of_names_is_a_column() -> None:
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-01", periods=12)
+    index = pandas.MultiIndex.from_product([["a", "b"], days], names=["shop", "day"])
+    frame = pandas.DataFrame({"y": np.arange(24.0) % 5}, index=index)
+    with pytest.raises(InputError, match="column 'shop' has 2 values that repeat"):
+        read_frame(frame, task="forecast")
+    assert len(read_frame(frame, task="forecast", series="shop").inputs) == 2
+    same = frame.reset_index().set_index("shop", drop=False)
+    assert len(read_frame(same, task="forecast", series="shop").inputs) == 2
+    with pytest.raises(InputError, match="column 'index' has 2 values that repeat"):
+        read_frame(pandas.DataFrame({"y": np.arange(24.0) % 5}, index=["a", "b"] * 12), task="forecast")
+
+
+def test_numbers_of_an_index_are_no_column() -> None:
+    pandas = pytest.importorskip("pandas")
+    for name in (None, "id"):
+        frame = pandas.DataFrame({"y": np.arange(12.0) % 5}, index=pandas.Index(np.arange(12) * 7 % 12, name=name))
+        assert read_frame(frame, task="forecast").columns == ("y",)
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([[1, 2], [3, 4]], columns=["y", "y"])
+    with pytest.raises(InputError, match="data frame: 2 columns are named 'y'; rename one"):
+        read_frame(frame, task="forecast")
+
+
+def test_durations_are_a_question() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"d": pandas.to_timedelta(np.arange(12), unit="h"), "y": np.arange(12.0) % 5})
+    with pytest.raises(InputError, match="column 'd' holds '0 days 00:00:00', which is not read as a date"):
+        read_frame(frame, task="forecast")
+
+
+@pytest.mark.parametrize("data", [np.arange(9.0), {"y": [1, 2, 3]}, [1, 2, 3]])
+def test_other_data_are_refused(data: object) -> None:
+    with pytest.raises(
+        InputError, match=r"the data are of type (ndarray|dict|list); give the name of a file, a data frame"
+    ):
+        ohlol.interpret(data, task="forecast")
+
+
 def test_missing_values_of_pandas_are_empty() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"text": pandas.array(["a", None], "string"), "label": ["x", "y"]})

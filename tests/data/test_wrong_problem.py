@@ -53,6 +53,11 @@ READ: dict[str, tuple[str, str | bytes]] = {
     "UTF-16 with a mark": ("a.csv", PLAIN.encode("utf-16")),
     "mixed line ends": ("a.csv", PLAIN.replace("\n", "\r\n", 5)),
     "no last line end": ("a.csv", PLAIN.rstrip("\n")),
+    "rows of commas at the end, as spreadsheets write them": ("a.csv", PLAIN + ",\n,,,\n"),
+    "line ends in quotes": (
+        "a.csv",
+        "text,label\r\n" + "".join(f'"{t}",{c}\r\n' for t, c in zip(TEXTS, LABELS, strict=True)),
+    ),
     "blank lines": ("a.csv", PLAIN.replace("\n", "\n\n")),
     "an empty column at the end of all rows": ("a.csv", PLAIN.replace("\n", ",\n")),
     "the index of a data frame": ("a.csv", table(range(12), TEXTS, LABELS, header=",text,label")),
@@ -213,6 +218,26 @@ REFUSED: dict[str, tuple[str, str | bytes, DataSettings, str]] = {
         "a.txt", table([f"__label__{label}" for label in LABELS], TEXTS, header="", mark=" "), NONE,
         "a.txt: its lines begin with __label__, as files of fastText; write a tab after the labels and choose `task`",
     ),
+    "a file of fastText with the labels at the end": (
+        "a.txt", table(TEXTS, [f"__label__{label}" for label in LABELS], header="", mark=" "), NONE,
+        "a.txt: its lines hold __label__, as files of fastText; write a tab before the labels and choose `task` "
+        "classify",
+    ),
+    "two header rows, of names and units": (
+        "a.csv", "date,temp\n,°C\n2020-01-01,5\n2020-01-02,7\n", NONE,
+        "a.csv:3: this is the first row with numbers or dates, and there are several above it; keep one row with the "
+        "names",
+    ),
+    "a title above a series": (
+        "a.csv", "Sales report\n\ndate,sales\n2020-01-01,5\n2020-01-02,7\n", NONE,
+        "a.csv:4: this is the first row with numbers or dates, and there are several above it; keep one row with the "
+        "names",
+    ),
+    "bars between the columns of a series": (
+        "a.csv", "date|y\n2020-01-01|5\n2020-01-02|7\n", NONE,
+        "a.csv:1: the first row, 'date|y', is one column; columns are separated by a comma, a semicolon or a tab, "
+        "and not",
+    ),
     "a table that is taken for a text": (
         "a.txt", PLAIN, NONE, "a.txt: its lines have 2 columns separated by ','; for a table, choose its columns with",
     ),
@@ -259,6 +284,22 @@ WARNED: dict[str, tuple[str, DataSettings, str]] = {
     "classes of two spellings": (
         table(TEXTS, ["Positive", "positive ", "negative"] * 4), COLUMNS,
         "column 'label': 'Positive', 'positive ' are different classes, which differ in their spelling only",
+    ),
+    "classes of two spellings that look alike": (
+        table(TEXTS, ["pos\u200b", "pos", "neg"] * 4), COLUMNS,
+        "are different classes, which differ in their spelling only",
+    ),
+    "classes of letters of two widths": (
+        table(TEXTS, ["\uff21", "A", "B"] * 4), COLUMNS, "are different classes, which differ in their spelling only",
+    ),
+    "texts that are missing": (
+        PLAIN.replace("some words 3", "nan").replace("some words 4", "nan"), COLUMNS,
+        r"the text 'nan' may stand for a missing value \(2 rows\)",
+    ),
+    "a quote that merges rows": (
+        PLAIN.replace("some words 3", '"quoted').replace("some words 5", 'end"'), COLUMNS,
+        "has several lines, one of which ends with ',' and a class: a quote that is not doubled may merge rows into "
+        "one",
     ),
     "numbers of two spellings": (
         table(TEXTS, ["0", "1", "1.0"] * 4), COLUMNS, "column 'label': '1', '1.0' are different classes",

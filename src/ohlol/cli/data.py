@@ -7,6 +7,7 @@ import typer
 
 from ohlol.cli.app import (
     INSPECT,
+    DateOrder,
     Decimal,
     Encoding,
     Format,
@@ -51,6 +52,7 @@ def data(
     header: Header = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    date_order: DateOrder = None,
     label_separator: LabelSeparator = None,
     sheet: Sheet = None,
     encoding: Encoding = None,

@@ -9,6 +9,7 @@ import typer
 
 from ohlol.cli.app import (
     EXCHANGE,
+    DateOrder,
     Decimal,
     Encoding,
     Format,
@@ -66,6 +67,7 @@ def encode(
     header: Header = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    date_order: DateOrder = None,
     label_separator: LabelSeparator = None,
     sheet: Sheet = None,
     encoding: Encoding = None,

@@ -13,6 +13,7 @@ from ohlol.cli.app import (
     MODEL,
     MODELS,
     TRAINING,
+    DateOrder,
     Decimal,
     Device,
     Encoding,
@@ -84,6 +85,7 @@ def train(
     header: Header = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    date_order: DateOrder = None,
     label_separator: LabelSeparator = None,
     sheet: Sheet = None,
     reversed: Annotated[

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any, cast
 
+from ohlol.data.dates import is_time_name
 from ohlol.data.lines import FRAME, Lines, nfc
 from ohlol.utils.errors import InputError
 
@@ -62,8 +63,8 @@ def read_records(data: object) -> Records | None:
         return None
     import narwhals
 
-    if package == "pandas" and str(getattr(getattr(data, "index", None), "dtype", "")).startswith("datetime"):
-        data = cast("Any", data).reset_index()  # dates, which are checked as those of a column
+    if package == "pandas":
+        data = _with_index(cast("Any", data))
     frame: Any = narwhals.from_native(cast("Any", data), pass_through=True, allow_series=True)
     if isinstance(frame, narwhals.LazyFrame):
         frame = frame.collect()
@@ -71,6 +72,26 @@ def read_records(data: object) -> Records | None:
         raise InputError("the data are of type {type}; give a table with named columns", type=type(data).__name__)
     frame = cast("Any", frame)
     return Records(_names(frame.columns), lambda: map(_cells, frame.iter_rows()))
+
+
+def _with_index(data: Any) -> Any:
+    """A frame of pandas with its index as columns, unless the index only numbers the rows.
+
+    Raises:
+        InputError: two columns have one name.
+    """
+    columns = [] if getattr(data, "columns", None) is None else [str(name) for name in data.columns]
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise InputError("{frame}: 2 columns are named {name}; rename one", frame=FRAME, name=repr(twice))
+    levels = list(data.index.names)
+    is_number = len(levels) == 1 and str(data.index.dtype).lower().startswith(("int", "uint", "float"))
+    if is_number and not is_time_name(str(levels[0] or "")):
+        return data
+    if kept := [number for number, name in enumerate(levels) if name is not None and str(name) in columns]:
+        data = data.droplevel(kept) if len(kept) < len(levels) else data.reset_index(drop=True)
+        return data if len(kept) == len(levels) else data.reset_index()
+    return data.reset_index()
 
 
 def _of_dicts(entries: list[Any]) -> Records:
@@ -120,6 +141,8 @@ def _cells(cells: Sequence[Any]) -> list[Any]:
 
 
 def _cell(cell: Any) -> Any:
+    if type(cell).__name__ == "Period":  # of pandas
+        cell = cell.start_time
     if type(cell).__name__ in MISSING_TYPES or (isinstance(cell, float) and isnan(cell)):  # pandas writes NaN, too
         return None
     to_list: Any = getattr(cell, "tolist", None) or getattr(cell, "to_list", None)  # of numpy, of polars

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ohlol.config import DataSettings
+from ohlol.data.dates import ORDERS
 from ohlol.data.panel import Panel
 from ohlol.data.readers.column_names import list_names, split_names
 from ohlol.utils.translation import join_phrases, message_id, translate
@@ -60,6 +61,8 @@ class Interpretation:
             parts += [f"{translate(role)} {_listed(names, self.names)}" for role, names in settings.columns().items()]
         parts += [*([translate("a series in each row")] if settings.layout == "wide" else []), *self.details]
         parts += [translate(READ_BY[settings.level])] if settings.level else []
+        orders = [name for name, letters in ORDERS.items() if letters == settings.date_order != "ymd"]
+        parts += [translate("dates with the {order}", order=translate(order)) for order in orders]
         parts += [translate("decimal mark {decimal!r}", decimal=settings.decimal)] if settings.decimal else []
         parts += (
             [translate("thousands separator {thousands!r}", thousands=settings.thousands)] if settings.thousands else []

@@ -225,6 +225,11 @@ def interpret(path: Any, **settings: Any) -> Interpretation:
     """
     chosen = check_settings(DataSettings(**settings))
     path = read_records(path) or path
+    if not isinstance(path, str | Path | Records):
+        raise InputError(
+            "the data are of type {type}; give the name of a file, a data frame or a list of dicts",
+            type=type(path).__name__,
+        )
     contents, reason = _open_file(_lines(path, chosen), chosen, with_targets=True)
     if contents.table is not None:
         return _panel_data(name_of(path), [contents], contents.settings, reason).interpretation

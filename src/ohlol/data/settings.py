@@ -2,7 +2,16 @@
 
 from dataclasses import replace
 
-from ohlol.config import DECIMAL_MARKS, LAYOUTS, LEVELS, MAX_SIZE, THOUSANDS_MARKS, DataSettings, check_choice
+from ohlol.config import (
+    DATE_ORDERS,
+    DECIMAL_MARKS,
+    LAYOUTS,
+    LEVELS,
+    MAX_SIZE,
+    THOUSANDS_MARKS,
+    DataSettings,
+    check_choice,
+)
 from ohlol.data.lines import quote
 from ohlol.data.opening import check_encoding
 from ohlol.data.readers.base import READERS, Reader, default_task
@@ -21,7 +30,13 @@ def check_settings(settings: DataSettings) -> DataSettings:
     Raises:
         InputError: one does not exist, or the format does not serve the task or the level.
     """
-    for name, choices in (("task", TARGET_KINDS), ("format", READERS), ("level", LEVELS), ("layout", LAYOUTS)):
+    for name, choices in (
+        ("task", TARGET_KINDS),
+        ("format", READERS),
+        ("level", LEVELS),
+        ("layout", LAYOUTS),
+        ("date_order", DATE_ORDERS),
+    ):
         if (value := getattr(settings, name)) is not None:
             check_choice(value, name, choices)
     for name, value, choices in (

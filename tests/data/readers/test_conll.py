@@ -5,6 +5,7 @@ import pytest
 from data.reading import CONLLU, DATA, Write, needs_data, read_error
 from ohlol.config import DataSettings
 from ohlol.data.sequences import read
+from ohlol.utils.errors import InputWarning
 
 
 def test_ranges_empty_nodes_and_comments_are_skipped(write: Write):
@@ -174,3 +175,55 @@ def test_words_with_labels_are_a_text_on_request(write: Write, settings: dict[st
 )
 def test_a_text_is_no_words_with_labels(write: Write, text: str):
     assert read(write("a.txt", text)).task == "next"
+
+
+def test_a_mark_of_a_document_alone_does_not_say_the_columns(write: Write):
+    data = read(write("a.conll", "-DOCSTART-\n\nAnna\tB-PER\nruns\tO\n"))
+    assert (data.inputs, data.targets) == ([["Anna", "runs"]], [["B-PER", "O"]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("Anna\nruns\n", "a.conll:1: one column; a row has a word and its label, separated by a tab or a space"),
+        (
+            "word pos ner\nAnna NNP B-PER\n",
+            "a.conll:1: the first row, 'word pos ner', names the columns; remove it, or write it as # global.columns "
+            "= word",
+        ),
+        (
+            "1\t_\t_\tVERB\t_\t_\t_\t_\t_\t_\n",
+            "a.conll: column 'FORM' holds only _, as where a treebank is published without its text; choose another",
+        ),
+    ],
+)
+def test_files_without_words_or_labels_are_refused(write: Write, content: str, message: str):
+    assert read_error(write("a.conll", content)).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("begin", "inside", "outside", "named"),
+    [
+        ("B_PER", "I_PER", "O", "B_PER"),
+        ("PER-B", "PER-I", "O", "PER-B"),
+        ("b-per", "i-per", "o", "b-per"),
+        ("B-PER", "I-PER", "0", "0"),
+        ("B-PER", "W-PER", "O", "W-PER"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.conll", "a.txt"])
+def test_labels_that_do_not_mark_spans_are_a_warning(
+    write: Write, name: str, begin: str, inside: str, outside: str, named: str
+):
+    path = write(name, f"Anna {begin}\nMay {inside}\nsings {outside}\n\nBob {begin}\nruns {outside}\n")
+    with pytest.warns(InputWarning, match=f"labels such as '{named}' do not mark spans, as B-PER, I-PER and O do"):
+        assert read(path).targets == [[begin, inside, outside], [begin, outside]]
+
+
+@pytest.mark.parametrize(
+    "labels", ["B-PER I-PER O", "B-PER L-PER U-LOC O", "B-PER E-PER S-LOC O", "I-PER I-LOC O", "PER LOC O"]
+)
+def test_labels_of_other_schemes_are_read_as_they_are(write: Write, labels: str, recwarn: pytest.WarningsRecorder):
+    rows = [f"word {label}" for label in labels.split()]
+    assert read(write("a.conll", "\n".join(rows) + "\n")).targets == [labels.split()]
+    assert not recwarn.list

@@ -192,6 +192,11 @@ def test_tables_that_are_refused(write: Write, content: str, chosen: dict[str, A
         (TS.replace("8:", "?:"), {}, "a.ts:10: '?' is not a finite number; missing values are not read"),
         (TS.replace("down\n", "\n"), {}, "a.ts:10: the series has no target after its last colon"),
         (TS.replace("Stamps false", "Stamps true"), {}, "a.ts: values with time stamps are not read; write the values"),
+        (
+            TS.replace("true up down", "true up flat"),
+            {},
+            "a.ts:10: the class 'down' is none of those of @classLabel, 'up', 'flat'",
+        ),
         (TS.replace("Label true up", "Label false"), {}, "a.ts: no line @classLabel true or @targetlabel true"),
         (TS, {"task": "regress"}, "a.ts:9: the target 'up' is not a finite number"),
         (TS[: TS.index("1,2,3")], {}, "a.ts: no sequences; the file is empty"),
@@ -233,7 +238,15 @@ def test_ts_files_are_read_as_they_were_written(tmp_path: Path, dimensions: int,
         for rows, label in series
     ]
     path = tmp_path / "a.ts"
-    path.write_text("@problemName p\n@classLabel true a\n@data\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("@problemName p\n@classLabel true\n@data\n" + "\n".join(lines) + "\n", encoding="utf-8")
     found = read(path)
     assert [rows.tolist() for rows in found.inputs] == [rows for rows, _ in series]  # type: ignore
     assert found.targets == [label for _, label in series]
+
+
+def test_classes_of_ts_files_have_the_spelling_of_the_header(write: Write) -> None:
+    content = TS.replace("true up down", "true 1.0 2.0").replace(":up", ":1").replace(":down", ":2.0")
+    assert data_of(write("a.ts", content)).targets == ["1.0", "2.0"]
+    assert error_of(write("b.ts", TS.replace(":up", "").replace(":4,5,6", ""))) == (
+        "b.ts:9: the series has no target after its last colon"
+    )

@@ -33,6 +33,14 @@ def test_german_numbers_are_understood(value: int, cents: int):
         ("-5%", "5 with '%'"),
         ("21.5°C", "21.5 with '°C'"),
         ("3 km/h", "3 with 'km/h'"),
+        ("9-", "9 with '-'"),
+        ("9*", "9 with '*'"),
+        ("9 (p)", "9 with '(p)'"),
+        ("<5", "5 with '<'"),
+        ("~5", "5 with '~'"),
+        ("'5", '5 with "\'"'),
+        ("1,00,000", "100000 (a thousands separator)"),
+        ("12,50,000.5", "1250000.5 (a thousands separator)"),
     ],
 )
 def test_units_are_named(text: str, meaning: str):

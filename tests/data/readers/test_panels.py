@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.reading import DATA, Write, needs_data, slow_disk
+from data.reading import DATA, Write, needs_data, read_error, slow_disk
 from ohlol.config import DataSettings
 from ohlol.data.frames import read_records
 from ohlol.data.panel import Panel, PanelColumns, TimeStep, align_future, format_time
-from ohlol.data.sequences import PanelData, read_panel
+from ohlol.data.sequences import PanelData, read, read_panel
 from ohlol.utils.errors import InputError, InputWarning
 
 WAVE = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
@@ -202,9 +202,240 @@ def test_a_date_and_a_time_of_day(write: Write) -> None:
     path = write(
         "b.csv", table("year,month,y", [1949 + n // 12 for n in range(24)], [n % 12 + 1 for n in range(24)], WAVE * 2)
     )
-    assert panel_of(path).panel.step == TimeStep()
-    panel = panel_of(path, time="year,month").panel
-    assert (panel.step, panel.season, panel.columns.targets) == (TimeStep("M"), 12, ("y",))
+    assert panel_of(path, time="").panel.step == TimeStep()
+    for panel in (panel_of(path, time="year,month").panel, panel_of(path).panel):
+        assert (panel.step, panel.season, panel.columns.targets) == (TimeStep("M"), 12, ("y",))
+
+
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+HOUR = TimeStep("s", 3600)
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "step", "start"),
+    [
+        ("date", [f'"Jan {d}, 2020"' for d in range(1, 13)], DAILY, "2020-01-01"),
+        ("x", [f"{month}-20" for month in MONTHS], TimeStep("M"), "2020-01-01"),
+        ("x", [f"Q{n % 4 + 1} {2018 + n // 4}" for n in range(12)], TimeStep("M", 3), "2018-01-01"),
+        ("x", [f"{2014 + n // 2}H{n % 2 + 1}" for n in range(12)], TimeStep("M", 6), "2014-01-01"),
+        ("x", [f"2020-W{week:02}" for week in range(1, 13)], TimeStep("s", 604800), "2019-12-30"),
+        ("x", [f"2020年1月{d}日" for d in range(1, 13)], DAILY, "2020-01-01"),
+        ("x", [f"01/01/2020 {(h % 12) or 12}:00 {'AP'[h > 11]}M" for h in range(5, 17)], HOUR, "2020-01-01T05:00"),
+        ("x", [f"2020-01-01 {h}:00" for h in range(13, 25)], HOUR, "2020-01-01T13:00"),
+        ("x", [f"2020-01-01 {h:02}:00 UTC" for h in range(12)], HOUR, "2020-01-01"),
+        ("x", [f"{d}T00:00+0{1 + (d > '2020-03-29')}:00" for d in days(12, "2020-03-24")], DAILY, "2020-03-24"),
+        ("x", [f"{d}T00:00+08:00" for d in days(12)], DAILY, "2020-01-01"),
+        ("x", [f"2020-{m:02}-01 00:00+0{1 + (3 < m < 11)}:00" for m in range(1, 13)], TimeStep("M"), "2020-01-01"),
+        ("yyyymm", [f"{2019 + m // 12}{m % 12 + 1:02}" for m in range(6, 18)], TimeStep("M"), "2019-07-01"),
+        ("week", [f"2020{week}" for week in range(42, 54)], TimeStep("s", 604800), "2020-10-12"),
+        ("date", [str(n) for n in range(43831, 43843)], DAILY, "2020-01-01"),
+        ("Datum", np.cumsum([43831, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30]), TimeStep("M"), "2020-01-01"),
+        ("timestamp", [(1577836800 + 3600 * n) * 10**9 for n in range(12)], HOUR, "2020-01-01"),
+        ("ts_ms", [(1577836800 + 3600 * n) * 1000 for n in range(12)], HOUR, "2020-01-01"),
+    ],
+)  # fmt: skip
+def test_times_of_any_form_are_found(write: Write, name: str, times: Any, step: TimeStep, start: str) -> None:
+    panel, settings, _ = panel_of(write("a.csv", table(f"{name},y", times, WAVE)))
+    assert (settings.time, panel.columns.targets, panel.step) == (name, ("y",), step)
+    (series,) = panel.series
+    assert series.start == np.datetime64(start)
+    assert series.values[:, 0].tolist() == WAVE
+
+
+def test_hours_that_change_with_the_season_are_those_of_utc(write: Write) -> None:
+    hours = [f"2020-10-25T0{h}:00+02:00" for h in range(3)] + [f"2020-10-25T0{h}:00+01:00" for h in range(2, 9)]
+    panel = panel_of(write("a.csv", table("t,y", hours, WAVE[:10]))).panel
+    assert (panel.step, panel.series[0].start) == (HOUR, np.datetime64("2020-10-24T22:00"))
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "step", "season"),
+    [
+        ("year,month,day,y", ([2020] * 12, [1] * 12, range(1, 13), WAVE), DAILY, 7),
+        (
+            "year,quarter,y",
+            ([2010 + n // 4 for n in range(12)], [n % 4 + 1 for n in range(12)], WAVE),
+            TimeStep("M", 3),
+            4,
+        ),
+        ("Year,Week,y", ([2020] * 12, range(40, 52), WAVE), TimeStep("s", 604800), 52),
+    ],
+)
+def test_parts_of_dates_are_joined(write: Write, header: str, columns: Any, step: TimeStep, season: int) -> None:
+    panel, settings, _ = panel_of(write("a.csv", table(header, *columns)))
+    assert (panel.step, panel.season, panel.columns.targets) == (step, season, ("y",))
+    assert settings.time == header.removesuffix(",y")
+
+
+def test_an_hour_beside_a_date(write: Write) -> None:
+    rows = [(d, h, WAVE[h % 12]) for d in days(2) for h in range(1, 25)]
+    panel = panel_of(write("a.csv", table("date,hour,y", *zip(*rows, strict=True))), time="date,hour").panel
+    assert (panel.step, panel.series[0].start, len(panel.series[0].values)) == (
+        HOUR,
+        np.datetime64("2020-01-01T01"),
+        48,
+    )
+
+
+def test_years_count_the_rows_and_their_gaps(write: Write) -> None:
+    path = write("a.csv", table("Jahr,y", [*range(2008, 2018), 2019, 2021], WAVE))
+    with pytest.warns(InputWarning, match="has gaps of 2 rows, where rows are numbered in steps of 1"):
+        panel, settings, _ = panel_of(path)
+    assert (settings.time, panel.columns.targets, panel.series[0].first) == ("Jahr", ("y",), 2008)
+    assert len(panel.series[0].values) == 14
+
+
+def test_the_order_of_the_day_and_the_month_is_that_of_a_regular_step(write: Write) -> None:
+    months = [f"{m:02}/01/{y}" for y in (2018, 2019, 2020) for m in range(1, 13)]
+    path = write("a.csv", table("date,y", months, WAVE * 3))
+    panel, settings, interpretation = panel_of(path)
+    assert (panel.step, panel.season, settings.date_order) == (TimeStep("M"), 12, "mdy")
+    assert "dates with the month first" in str(interpretation)
+    swapped = write("b.csv", table("date,y", [f"{m[3:5]}/{m[:2]}{m[5:]}" for m in months], WAVE * 3))
+    assert panel_of(swapped).settings.date_order == "dmy"
+
+
+def test_a_future_has_the_order_of_the_history(write: Write) -> None:
+    history = write(
+        "a.csv", table("date,y,p", [f"{m:02}/01/{y}" for y in (2018, 2019) for m in range(1, 13)], WAVE * 2, WAVE * 2)
+    )
+    future = write("b.csv", table("date,p", ["01/01/2020", "02/01/2020"], [7, 8]))
+    panel, settings, _ = panel_of(history, target="y", known="p")
+    values = read_panel(future, settings, with_targets=False, step=panel.step).panel
+    assert [rows.tolist() for rows in align_future(panel, values, 2)] == [[[7], [8]]]
+
+
+@pytest.mark.parametrize(
+    ("dates", "readings"),
+    [
+        (
+            [f"{m:02}/01/2020" for m in range(1, 13)],
+            "'02/01/2020', which is 2020-01-02 (day first) or 2020-02-01 (month first)",
+        ),
+        (
+            [f"20-01-{d:02}" for d in range(1, 13)],
+            "'20-01-01', which is 2020-01-01 (year first) or 2001-01-20 (day first)",
+        ),
+    ],
+)
+def test_an_order_that_the_dates_leave_open_is_a_question(write: Write, dates: list[str], readings: str) -> None:
+    path = write("a.csv", table("date,y", dates, WAVE))
+    message = panel_error(path)
+    assert f"column 'date' holds {readings}; say which with `date_order=" in message
+    assert panel_of(path, date_order="dmy").settings.date_order == "dmy"
+    points = write("b.csv", table("date,y", [f"{d:02}.01.2020" for d in range(1, 13)], WAVE))
+    assert panel_of(points).panel.step == DAILY
+
+
+@pytest.mark.parametrize(
+    ("header", "times", "message"),
+    [
+        ("date,y", [*days(11), "Total"], "a.csv: column 'date' holds dates (ISO), and 'Total' in a.csv:13 is none; write dates as"),
+        ("date,y", [*days(11), "2020-02-30"], "a.csv: column 'date' holds dates (ISO), and '2020-02-30' in a.csv:13 is none"),
+        ("x,y", [*days(6), *(f"0{m}/20/2020" for m in range(1, 7))], "a.csv: column 'x' holds dates (ISO), and '01/20/2020' in"),
+        ("Monat,y", [f"Januar {y}" for y in range(2000, 2012)], "a.csv: column 'Monat' holds 'Januar 2000', which is not read"),
+        ("fy,y", [f"FY{y}" for y in range(2000, 2012)], "a.csv: column 'fy' holds 'FY2000', which is not read as a date"),
+        ("period,y", [f"{d} - {d}" for d in days(12)], "a.csv: column 'period' holds '2020-01-01 - 2020-01-01', which is not"),
+        ("x,y", [f"{d} 00:00 CET" for d in days(12)], "a.csv: column 'x' holds '2020-01-01 00:00 CET', which is not read as"),
+        ("time,y", [f"{h}:00" for h in range(12)], "a.csv: column 'time' holds '0:00', which is not read as a date"),
+        ("month,y", MONTHS, "a.csv: column 'month' holds 'Jan', which is not read as a date"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("task", [None, "forecast"])
+def test_dates_that_are_not_read_are_a_question(
+    write: Write, header: str, times: list[str], message: str, task: str | None
+) -> None:
+    path = write("a.csv", table(header, times, WAVE))
+    found = read_error(path, DataSettings(task=task))
+    assert found.startswith(message)
+    assert found.endswith("or count the rows with `time` ''")
+    assert panel_of(path, time="").panel.step == TimeStep()
+
+
+def test_numbers_of_a_column_of_times_that_increase_are_no_target(write: Write) -> None:
+    path = write("a.csv", table("time,co2", [f"{1959 + n / 12:.3f}" for n in range(12)], WAVE))
+    assert panel_of(path).panel.columns.targets == ("co2",)
+
+
+def test_series_of_other_steps_are_a_question(write: Write) -> None:
+    rows = [("a", d, y) for d, y in zip(days(12), WAVE, strict=True)]
+    rows += [("b", f"2020-{m:02}-01", y) for m, y in zip(range(1, 13), WAVE, strict=True)]
+    path = write("a.csv", table("shop,date,y", *zip(*rows, strict=True)))
+    assert panel_error(path, series="shop") == (
+        "a.csv:14: series 'b' is monthly by column 'date', and most rows are daily; train a model for each, or count the "
+        "rows with `time` ''"
+    )
+
+
+def test_a_number_that_does_not_change_within_series_is_no_target(write: Write) -> None:
+    path = write("a.csv", table("s,date,y,size", "AAAABBBB", days(4) * 2, WAVE[:8], [5] * 4 + [7] * 4))
+    panel, _, interpretation = panel_of(path, series="s")
+    assert (panel.columns.targets, interpretation.unread) == (("y",), ("size",))
+    assert panel_of(path, series="s", target="y,size").panel.columns.targets == ("y", "size")
+
+
+def test_names_of_series_that_differ_in_their_spelling_are_a_warning(write: Write) -> None:
+    path = write("a.csv", table("s,date,y", [*["007"] * 4, *["7"] * 4], days(4) * 2, WAVE[:8]))
+    with pytest.warns(
+        InputWarning, match="a.csv: '007', '7' are different series, which differ in their spelling only"
+    ):
+        assert len(panel_of(path, series="s").panel.series) == 2
+
+
+def test_rows_without_a_target_at_the_end_are_not_read(write: Write) -> None:
+    path = write("a.csv", table("date,y,p", days(12), [*WAVE[:9], "", "", ""], WAVE))
+    with pytest.warns(InputWarning) as caught:
+        panel, settings, _ = panel_of(path, target="y", known="p")
+    assert str(caught[0].message).endswith(
+        "a.csv: the last rows have no value of a target, from 2020-01-10 on (3 rows); they are not read, and forecasts begin "
+        "there"
+    )
+    assert panel.series[0].values[:, 0].tolist() == WAVE[:9]
+    future = read_panel(path, settings, with_targets=False, step=panel.step).panel
+    assert [rows.tolist() for rows in align_future(panel, future, 3)] == [[[3], [5], [8]]]
+
+
+@pytest.mark.parametrize(
+    ("code", "count"), [("-999", 2), ("9999.9", 1), ("-99.9", 3), ("-9.99", 0), ("-998", 0), ("12", 0)]
+)
+def test_nines_far_from_other_values_are_a_warning(
+    write: Write, code: str, count: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    panel_of(write("a.csv", table("date,y", days(12), [code] * max(count, 1) + WAVE[max(count, 1) :])))
+    messages = [str(entry.message) for entry in recwarn.list]
+    assert len(messages) == (count > 0)
+    assert all(f"column 'y' holds {code} ({count} rows), far from all other values, 1 to 9" in one for one in messages)
+
+
+def test_true_and_false_are_numbers_of_covariates(write: Write) -> None:
+    path = write("a.csv", table("date,y,open", days(12), WAVE, ["TRUE", "False"] * 6))
+    panel = panel_of(path, target="y", known="open").panel
+    assert panel.series[0].values[:, 1].tolist() == [1, 0] * 6
+
+
+@pytest.mark.parametrize("word", ["..", ":", "–", "<NA>", "\\N", "NaT", "#DIV/0!", "k.A."])
+def test_words_for_a_missing_value(write: Write, word: str) -> None:
+    panel = panel_of(write("a.csv", table("date,y", days(12), [3, word, *WAVE[2:]]))).panel
+    assert np.isnan(panel.series[0].values[:, 0]).tolist() == [False, True, *[False] * 10]
+
+
+def test_a_column_without_values_is_not_read(write: Write) -> None:
+    path = write("a.csv", table("date,y,,", days(12), WAVE, [""] * 12, [""] * 12))
+    assert panel_of(path).panel.columns.targets == read(path).target_columns == ("y",)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        ("shop,2020-01-01,2020-01-02,2020-01-03", 'a,5,3,4\nb,2,2,7\n', "a.csv: each row may be a series: column 'shop' has another text in each, and 3 columns of numbers follow, '2020-01-01' to '2020-01-03'; say so"),
+        ("shop," + ",".join(days(24)), "".join(f"{n * n}," + ",".join(map(str, WAVE * 2)) + "\n" for n in range(5)), "a.csv: each row may be a series: column 'shop' has another text in each, and 24 columns of numbers follow"),
+        ("", "".join(f"{n % 2}," + ",".join(map(str, WAVE * 2)) + "\n" for n in range(5)), "a.csv: each row may be a series: 25 columns of numbers follow, '1' to '25'"),
+        ("Year," + ",".join(MONTHS), "".join(f"{2000 + n}," + ",".join(map(str, WAVE)) + "\n" for n in range(5)), "a.csv: columns 'Jan' to 'Dec' are the months of the year in each row; write a row for each month"),
+    ],
+)  # fmt: skip
+def test_a_row_that_may_be_a_series_is_a_question(write: Write, header: str, rows: str, message: str) -> None:
+    path = write("a.csv", f"{header}\n{rows}".lstrip())
+    assert panel_error(path, task="forecast").startswith(message)
 
 
 def test_a_gap_is_a_warning(write: Write) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.reading import CONLLU, Write, slow_disk
+from data.reading import CONLLU, Write, read_error, slow_disk
 from ohlol.config import DataSettings
 from ohlol.data.readers.segment import join_words, label_words
 from ohlol.data.sequences import read
@@ -53,3 +53,9 @@ def test_words_are_joined_from_their_labels(words: list[str]):
 def test_words_of_any_labels_lose_no_character(labels: list[str]):
     text = "abcdefghijkl"[: len(labels)]
     assert "".join(join_words(text, labels)) == text
+
+
+def test_lines_without_spaces_teach_no_words(write: Write):
+    message = read_error(write("a.txt", "我们是学生\n你们是老师\n"), DataSettings(format="segment"))
+    assert message == "a.txt: no line has a space, and spaces separate the words to learn"
+    assert read(write("b.txt", "我们\n"), DataSettings(format="segment")).targets == ["BE"]

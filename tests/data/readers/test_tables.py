@@ -20,6 +20,10 @@ from ohlol.utils.errors import InputError
         ("a,b\n", {}, True),
         ("a,b\nc,d\n", {"input": "a"}, True),
         ("x,y\n1,2\n", {"input": "1"}, False),
+        ("date,rate\n2020-01-01,n/a\n", {}, True),
+        ("2020-01-01,n/a\n2020-01-02,5\n", {}, True),
+        ("2020-01-01,5\n2020-01-02,n/a\n", {}, False),
+        ("shop,2020-01-01\na,5\n", {}, True),
         ("1,2\n3,4\n", {"header": True}, True),
     ],
 )
@@ -91,3 +95,8 @@ def test_all_rows_of_a_file_without_the_target_are_read(write: Write) -> None:
     path = write("a.csv", "text,more\n" + "".join(f"{n},x\n" for n in range(30)))
     table = tables.csv_table(Lines(path), DataSettings(target="label", header=True))
     assert [row.cells[0] for row in table.rows] == [str(n) for n in range(30)]
+
+
+def test_rows_of_empty_cells_at_the_end_are_left_out(write: Write) -> None:
+    table = tables.csv_table(Lines(write("a.csv", "x,y\n1,2\n,\n3,4\n,\n,,,\n")), DataSettings())
+    assert [(row.cells, row.place.line) for row in table.rows] == [(["1", "2"], 2), (["", ""], 3), (["3", "4"], 4)]

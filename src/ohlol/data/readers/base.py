@@ -233,6 +233,13 @@ def _check_start(start: Lines, settings: DataSettings) -> None:
             file=start.file,
             fasttext_label=FASTTEXT_LABEL,
         )
+    if f" {FASTTEXT_LABEL}" in first.text:
+        raise InputError(
+            "{file}: its lines hold {fasttext_label}, as files of fastText; write a tab before the labels and choose "
+            "`task` classify with `input` 1 and `target` 2; to read the file as a text, choose `task` next",
+            file=start.file,
+            fasttext_label=FASTTEXT_LABEL,
+        )
     if first.text.lstrip().lower().startswith(HTML):
         warnings.warn(
             translate("{file}: is a page of HTML, and its tags are read as text", file=start.file),

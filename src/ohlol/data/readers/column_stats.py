@@ -1,43 +1,38 @@
 """Statistics of the columns of a table: which hold numbers or dates, and how their values follow each other."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from math import isclose, isfinite, nan
 from typing import Any
 
+from ohlol.data.dates import (
+    READINGS,
+    UNIX_FIRST,
+    UNIX_LAST,
+    UNIX_UNITS,
+    days_in_numbers,
+    is_time_name,
+    parse_date,
+)
 from ohlol.data.lines import StaticCell, nfc
 from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
 from ohlol.data.readers.tables import Row, Table, is_empty, number
-from ohlol.utils.translation import message_id
 
 NUMERIC_SHARE = 0.5
 """A column of which more cells hold numbers is numeric, and a cell without a number is an error."""
-MISSING = {"-", "--", ".", "?", "#n/a", "missing", "n/a", "n.a.", "na", "nan", "nil", "none", "null"}
+MISSING = {
+    "-", "--", "–", "—", ".", "..", ":", "?", "#n/a", "#div/0!", "#ref!", "#value!", "#num!", "<na>", "\\n",
+    "missing", "n/a", "n.a.", "k.a.", "na", "nan", "nat", "nil", "none", "null"
+}  # fmt: skip
 """What files write, in any case, for a value that is missing."""
+COUNTED_ROWS = 4
+"""Rows from which on a column with a constant step counts them; in fewer rows it may be chance."""
 SAMPLE_ROWS = 1 << 12
 """Rows from the start of a table that are kept, to compare columns with each other."""
 STEP_ROUNDING = 1e-6
 """Relative difference of steps, such as those from 0.1 to 0.2 to 0.3, that rounding explains."""
 DISTINCT = 1 << 12
 """Different values of a column that are counted."""
-UNIX_NAMES = {"date", "datetime", "ds", "epoch", "t", "time", "timestamp", "ts", "unix", "unixtime", "unix_time"}
-"""Names of columns that may hold Unix time."""
-UNIX_FIRST, UNIX_LAST = 3e8, 4.2e9
-"""The seconds of Unix time from 1979 to 2103."""
-DATE = re.compile(
-    r"(\d{1,4})([-/.])(\d{1,4})(?:\2(\d{1,4}))?(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?", re.ASCII
-)
-DATE_ORDERS = {
-    message_id("year first"): "ymd",
-    message_id("day first"): "dmy",
-    message_id("month first"): "mdy",
-    message_id("year and month"): "ym",
-}
-PERIOD = re.compile(r"(\d{4})[- ]?([MQmq])(\d{1,2})", re.ASCII)
-READINGS = ("ISO", *DATE_ORDERS, message_id("month or quarter"))
-"""How dates are read; a column of dates is read in the same way throughout."""
 
 
 def is_missing(cell: Any) -> bool:
@@ -240,9 +235,19 @@ class TableStats:
     def unix_unit(self, index: int) -> float:
         """The seconds of the unit of a column of Unix time: 1, or 0.001 for milliseconds; 0 for another column."""
         column = self.columns[index]
-        if not (column.is_numeric and column.integers and self.names[index].strip().lower() in UNIX_NAMES):
+        if not (column.is_numeric and column.integers and is_time_name(self.names[index])):
             return 0.0
-        return next((u for u in (1.0, 1e-3) if UNIX_FIRST <= column.low * u <= column.high * u <= UNIX_LAST), 0.0)
+        low, high = column.low, column.high
+        return next((1 / unit for unit in UNIX_UNITS if UNIX_FIRST * unit <= low <= high <= UNIX_LAST * unit), 0.0)
+
+    def holds_days(self, index: int) -> bool:
+        """Whether the integers of a column are days, months or weeks, such as 20200131, 202001 or those of Excel."""
+        column, name = self.columns[index], self.names[index]
+        if not (column.filled and column.is_numeric and column.integers and column.filled == self.rows):
+            return False
+        is_time = is_time_name(name) or (column.order.increases and column.order.count >= COUNTED_ROWS)
+        numbers = (number(value, self.number_format) for value in column.values)
+        return is_time and days_in_numbers([int(value or 0) for value in numbers], name) is not None
 
     def moments(self, index: int, rows: Iterable[Row]) -> list[float]:
         """The times in a column of dates or of Unix time, in a reading in which they run backward least."""
@@ -251,61 +256,3 @@ class TableStats:
             return [number(row.cells[index], self.number_format) or 0.0 for row in rows]
         reading = min(column.dates or {}, key=lambda name: (column.dates or {})[name].backward_steps)
         return [parse_date(row.cells[index], reading) or 0.0 for row in rows]
-
-
-def parse_date(cell: Any, reading: str) -> float | None:
-    """The seconds from year 1 to a date in a cell; None where it holds none in this reading.
-
-    >>> parse_date("2020-01-31", "ISO") == parse_date("31/01/2020", "day first")
-    True
-    >>> parse_date("31/01/2020", "month first")
-    >>> parse_date("2001Q3", "month or quarter") == parse_date("2001-07", "year and month")
-    True
-    """
-    if isinstance(cell, datetime):
-        return _seconds(cell) if reading == "ISO" else None
-    if isinstance(cell, date):
-        return _seconds(datetime(cell.year, cell.month, cell.day)) if reading == "ISO" else None
-    if not isinstance(cell, str) or len(cell) > 40:
-        return None
-    text = cell.strip()
-    if reading == "ISO":
-        try:
-            return _seconds(datetime.fromisoformat(text)) if "-" in text else None
-        except ValueError:
-            return None
-    if reading not in DATE_ORDERS:
-        return _period_start(text)
-    match = DATE.fullmatch(text)
-    if match is None:
-        return None
-    parts = [part for part in (match[1], match[3], match[4]) if part is not None]
-    letters = DATE_ORDERS[reading]
-    if len(parts) != len(letters):
-        return None
-    named = dict(zip(letters, parts, strict=True))
-    if len(named["y"]) not in ((4,) if letters[0] == "y" else (2, 4)) or any(len(named.get(k, "")) > 2 for k in "md"):
-        return None
-    year = int(named["y"]) + (2000 if len(named["y"]) == 2 else 0)
-    try:
-        hour, minute, second = (int(match[group] or 0) for group in (5, 6, 7))
-        moment = datetime(year, int(named["m"]), int(named.get("d", "1")), hour, minute, second)
-    except ValueError:
-        return None
-    return _seconds(moment)
-
-
-def _period_start(text: str) -> float | None:
-    """The start of a month such as 1949M01 or a quarter such as 2001-Q3."""
-    match = PERIOD.fullmatch(text)
-    if match is None:
-        return None
-    year, number = int(match[1]), int(match[3])
-    month = number if match[2] in "Mm" else 3 * number - 2
-    return _seconds(datetime(year, month, 1)) if year and 1 <= month <= 12 else None
-
-
-def _seconds(moment: datetime) -> float:
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return (moment - datetime(1, 1, 1)).total_seconds()

@@ -268,7 +268,9 @@ def _infer_task(stats: TableStats, settings: DataSettings) -> str:
         name: set(find_columns(stats.names, names, Place(stats.file, 1))) for name, names in settings.columns().items()
     }
     read = set[int]().union(*(chosen.pop(name, ()) for name in ("input", "target", "known", "observed")))
-    read = read or set(range(len(stats.names))).difference(*chosen.values(), {stats.time_column()})
+    if not read:
+        filled = {i for i, column in enumerate(stats.columns) if column.filled}
+        read = filled.difference(*chosen.values(), {stats.time_column()}, doubts.find_unread_dates(stats, filled))
     if settings.series and settings.target:
         doubts.check_constant_target(stats, settings)
     is_series = read and read <= set(stats.meant_numeric())

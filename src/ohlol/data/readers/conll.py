@@ -30,6 +30,12 @@ START_LINES = 400
 MIN_ROWS = 4
 """Rows from which on words with labels are recognized in a file of any name."""
 SPAN_LABEL = re.compile(r"O|[BIESLUM]-\S+")
+SPAN_LIKE = re.compile(r"[O0]|[BIESLUMW][-_]\S+|\S+[-_][BIESLUMW]", re.IGNORECASE)
+"""A label that marks spans in whatever form; only `SPAN_LABEL` is read as such."""
+OUTSIDE = {"O", "o", "0"}
+HEADER_WORDS = {"form", "token", "tokens", "word", "words", "text"}
+HEADER_LABELS = {"label", "labels", "ner", "ner_tag", "ner_tags", "pos", "pos_tag", "tag", "tags", "upos", "xpos"}
+"""Words and labels of a first row that names the columns."""
 TAG = re.compile(r"O|[BIESLUM]-\S+|[A-Z][A-Z0-9]{0,7}\$?|-[A-Z]+-|[.,:;$#_]|``|\'\'|\"")
 """A label as treebanks and corpora of names write it."""
 DOCUMENT_START = "-DOCSTART-"
@@ -81,13 +87,25 @@ class ConllReader(Reader):
         return with_targets or (lines.suffix not in json_lines.SUFFIXES and has_columns(lines))
 
     def check_labels(self, file: str, settings: DataSettings, labels: Iterable[str]) -> None:
-        """Refuse a column whose labels are all `_`."""
-        if all(label == UNSPECIFIED for label in labels):
+        """Refuse a column whose labels are all `_`; warn of labels of spans in a form that is not read as such."""
+        distinct = set(labels)
+        if distinct == {UNSPECIFIED}:
             raise InputError(
                 "{file}: column {target} holds only _; choose another with `target`",
                 file=file,
                 target=quote(settings.target),
             )
+        if len(distinct) > 1 and distinct & OUTSIDE and all(SPAN_LIKE.fullmatch(label) for label in distinct):
+            others = sorted(label for label in distinct if not SPAN_LABEL.fullmatch(label))
+            if others:
+                _warn(
+                    translate(
+                        "{file}: labels such as {labels} do not mark spans, as B-PER, I-PER and O do, and are "
+                        "learned one by one; O is the letter",
+                        file=file,
+                        labels=quote(others[0]),
+                    )
+                )
 
     def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
         """After a blank line."""
@@ -98,6 +116,11 @@ class ConllReader(Reader):
 def is_token(text: str) -> bool:
     """Whether a line is neither blank nor a comment; a comment begins with "# ", or with "#" and has no tab."""
     return is_row(text) and not text.startswith("# ")
+
+
+def _is_word(text: str) -> bool:
+    """Whether a line is a token and no mark of a document."""
+    return is_token(text) and text.split()[0] != DOCUMENT_START
 
 
 def has_words_with_labels(lines: Lines) -> bool:
@@ -115,7 +138,7 @@ def has_words_with_labels(lines: Lines) -> bool:
     if any(not cell or " " in cell for row in rows for cell in row):
         return False
     labels = {row[-1] for row in rows}
-    if "O" in labels and len(labels) > 1 and all(SPAN_LABEL.fullmatch(label) for label in labels):
+    if len(labels) > 1 and all(SPAN_LIKE.fullmatch(label) for label in labels) and labels & OUTSIDE:
         return True
     has_sentences = any(not line.text.strip() for line in start)
     are_tags = len(labels) <= 0.75 * len(rows) and all(TAG.fullmatch(label) for label in labels)
@@ -186,8 +209,8 @@ class ColumnLayout:
         Raises:
             InputError: there are no rows, or no such column.
         """
-        ahead = lines.until(is_token)
-        if not ahead or not is_token(ahead[-1].text):
+        ahead = lines.until(_is_word)
+        if not ahead or not _is_word(ahead[-1].text):
             raise InputError("{file}: no rows; the file is empty", file=lines.file)
         row = _split_cells(ahead[-1].text, "\t" in ahead[-1].text)
         names = tuple(str(number) for number in range(1, len(row) + 1))
@@ -207,6 +230,19 @@ class ColumnLayout:
                 place,
                 translate(
                     "{count} columns, where global.columns names {expected}", count=len(row), expected=len(names)
+                ),
+            )
+        if len(row) == 1 and with_targets:
+            raise error_at(
+                place, translate("one column; a row has a word and its label, separated by a tab or a space")
+            )
+        if not named and row[0].lower() in HEADER_WORDS and row[-1].lower() in HEADER_LABELS:
+            raise error_at(
+                place,
+                translate(
+                    "the first row, {cells}, names the columns; remove it, or write it as # global.columns = {names}",
+                    cells=quote(" ".join(row)),
+                    names=" ".join(row),
                 ),
             )
         if len(row) > len(CONLLU) and names[0] == "ID" and not named and with_targets and not settings.target:
@@ -247,6 +283,8 @@ class ColumnLayout:
         if line.text.startswith("#") and self.names[0] == "ID":
             return None
         cells = _split_cells(line.text, self.tabs)
+        if cells[0].strip() == DOCUMENT_START:
+            return None
         if comment and len(cells) != self.width:
             return None
         if len(cells) != self.width:
@@ -260,8 +298,6 @@ class ColumnLayout:
                     marks=marks,
                 ),
             )
-        if cells[0] == DOCUMENT_START:
-            return None
         return None if self.names[0] == "ID" and _is_range_or_empty(cells[0], line.place) else cells
 
     def cell(self, cells: list[str], column: int, place: Place) -> str:
@@ -319,7 +355,7 @@ def read_sentences(lines: Lines, layout: ColumnLayout) -> Iterator[Example]:
     labels: list[str] = []
     start = Place(lines.file, 1)
     number: int | None = None
-    sentences, longest = 0, 0
+    sentences, longest, is_written = 0, 0, False
     for line in lines:
         if not line.text.strip():
             if words:
@@ -334,6 +370,7 @@ def read_sentences(lines: Lines, layout: ColumnLayout) -> Iterator[Example]:
             number = _check_number(cells, number, line.place)
         if not words:
             start = line.place
+        is_written = is_written or cells[layout.input] != UNSPECIFIED
         words.append(layout.cell(cells, layout.input, line.place))
         if len(words) == LONG_SENTENCE:
             _warn(
@@ -348,6 +385,13 @@ def read_sentences(lines: Lines, layout: ColumnLayout) -> Iterator[Example]:
     if words:
         sentences, longest = sentences + 1, max(longest, len(words))
         yield Example(words, None if layout.target is None else labels, start)
+    if sentences and longest > 0 and not is_written:
+        raise InputError(
+            "{file}: column {names} holds only _, as where a treebank is published without its text; choose another "
+            "`input`, or add the words",
+            file=lines.file,
+            names=quote(layout.names[layout.input]),
+        )
     if longest == 1 and sentences >= SHORT_SENTENCES:
         _warn(
             translate(

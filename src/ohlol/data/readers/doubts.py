@@ -8,21 +8,38 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
+from datetime import time as time_of_day
 from itertools import pairwise
+from math import isfinite
 from typing import Any
+from unicodedata import category, normalize
 
 from ohlol.config import DataSettings
+from ohlol.data.dates import (
+    DATED,
+    DAY_WORDS,
+    HOUR_WORDS,
+    MONTH_WORDS,
+    MONTHS,
+    QUARTER_WORDS,
+    UNIX_FIRST,
+    WEEK_WORDS,
+    YEAR_WORDS,
+    count_dates,
+    is_date,
+    is_time_name,
+    name_words,
+    parse_date,
+)
 from ohlol.data.lines import Place, error_at, quote
 from ohlol.data.readers.column_names import find_columns, list_names
-from ohlol.data.readers.column_stats import MISSING, UNIX_FIRST, ColumnStats, Order, TableStats
+from ohlol.data.readers.column_stats import COUNTED_ROWS, MISSING, ColumnStats, Order, TableStats
 from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
 from ohlol.data.readers.tables import Row, finite_number, is_empty, number
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.translation import translate
 
-COUNTED_ROWS = 4
-"""Rows from which on a column with a constant step counts them; in fewer rows it may be chance."""
 TIME_NAMES = {"", "date", "datetime", "epoch", "id", "idx", "index", "row", "t", "time", "timestamp", "unnamed: 0"}
 """Names of columns whose increasing integers number or date the rows."""
 POINT_BEFORE_THREE = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
@@ -51,9 +68,13 @@ FEW_CLASSES = 20
 """Different numbers that can be the classes of a target, such as marks; more are quantities."""
 SPAN_LABEL = re.compile(r"O|[BIESLUM]-\S+")
 """A label of a word that marks spans."""
+NINES, FAR = re.compile(r"-?99+(\.9+)?|-?9{1,2}\.99+"), 3.0
+"""Numbers that stand for a missing value, and how many ranges of the others they are away from these."""
 DIGITS = re.compile(r"\d")
 FEW_ROWS = 10
 """Rows below which the number of classes shows nothing."""
+COMPARED_DATES = 200
+"""Cells of a column in which dates are looked for."""
 COMMON_STEP = 0.05
 """Share of the steps between dates from which on a step is regular, such as that over a weekend."""
 GAP = 1.5
@@ -135,20 +156,115 @@ def find_counters(stats: TableStats) -> dict[int, str]:
             )
         elif stats.unix_unit(index) or (column.integers and order.increases and low >= UNIX_FIRST):
             counters[index] = translate("holds integers such as Unix time")
-        elif column.integers and order.increases and (name in TIME_NAMES or _is_day(low, high)):
+        elif (
+            column.integers
+            and order.increases
+            and (name in TIME_NAMES or stats.holds_days(index) or _is_year(stats, index))
+        ):
             counters[index] = translate("holds increasing integers")
         elif column.integers and calendar is not None and calendar[0] <= low <= high <= calendar[1]:
             counters[index] = translate("is a part of the date, from {low:.0f} to {high:.0f}", low=low, high=high)
+        elif is_time_name(name) and order.increases:
+            counters[index] = translate("holds increasing numbers")
         elif column.integers and name in ("", "unnamed: 0"):
             counters[index] = translate("has no name, as the index of a data frame")
     return counters if len(counters) < len(stats.numeric()) or len(counters) > 1 else {}
 
 
-def _is_day(low: float, high: float) -> bool:
-    """Whether integers can be days written as 20200131."""
-    return 1800_01_01 <= low <= high <= 2200_12_31 and all(
-        1 <= value // 100 % 100 <= 12 and 1 <= value % 100 <= 31 for value in (low, high)
+def _is_year(stats: TableStats, index: int) -> bool:
+    column, (first, last) = stats.columns[index], CALENDAR["year"]
+    is_number = column.filled == stats.rows and column.is_numeric and column.integers
+    return (
+        is_number and first <= column.low <= column.high <= last and bool(name_words(stats.names[index]) & YEAR_WORDS)
     )
+
+
+def find_date_parts(stats: TableStats, columns: Sequence[int], keys: Sequence[int]) -> list[int]:
+    """The columns of integers that are the parts of a date, from the year on; a year alone must increase.
+
+    Args:
+        stats: of the table.
+        columns: those that may be parts.
+        keys: those that name the series.
+    """
+    numbers = [i for i in columns if stats.columns[i].integers and stats.columns[i].numbers == stats.rows]
+    year = next((i for i in numbers if _is_year(stats, i)), None)
+    if year is None:
+        return []
+    parts = [year]
+    for words, bounds in ((QUARTER_WORDS, (1, 4)), (WEEK_WORDS, (1, 53))):
+        if (found := _find_part(stats, numbers, words, bounds)) is not None:
+            parts = [year, found]
+    for words, bounds in ((MONTH_WORDS, (1, 12)), (DAY_WORDS, (1, 31)), (HOUR_WORDS, (0, 23))):
+        if (found := _find_part(stats, numbers, words, bounds)) is None:
+            break
+        parts = [year, found] if words is MONTH_WORDS else [*parts, found]
+    if len(parts) > 1:
+        return parts
+    last: dict[tuple[str, ...], float] = {}
+    for row in stats.sample:
+        key, value = tuple(str(row.cells[i]) for i in keys), number(row.cells[year], stats.number_format) or 0.0
+        if value <= last.get(key, 0.0):
+            return []
+        last[key] = value
+    return parts if stats.rows >= COUNTED_ROWS * len(last) else []
+
+
+def _find_part(stats: TableStats, columns: Sequence[int], words: set[str], bounds: tuple[int, int]) -> int | None:
+    """The column of integers within bounds that is named by one of some words alone."""
+    fits = (i for i in columns if bounds[0] <= stats.columns[i].low <= stats.columns[i].high <= bounds[1])
+    return next((i for i in fits if name_words(stats.names[i]) <= words), None)
+
+
+def find_months(stats: TableStats) -> list[int]:
+    """Twelve columns of numbers whose names are those of the months, beside the year; none where there are fewer."""
+    numeric = stats.meant_numeric()
+    months = [i for i in numeric if stats.names[i].strip().lower()[:3] in MONTHS and len(stats.names[i].strip()) < 10]
+    named = [stats.names[i].strip().lower()[:3] for i in months]
+    return months if named == MONTHS and any(_is_year(stats, i) for i in numeric) else []
+
+
+def find_unread_dates(stats: TableStats, columns: Iterable[int]) -> dict[int, str]:
+    """The columns of texts that are meant as dates and are not read as such, and what is wrong with them."""
+    found: dict[int, str] = {}
+    for index in columns:
+        column = stats.columns[index]
+        if column.is_meant_numeric or column.date_order is not None or not column.filled:
+            continue
+        cells = [row.cells[index] for row in stats.sample if not is_empty(row.cells[index])]
+        cells = [cell for cell in cells if isinstance(cell, (str, date, time_of_day, timedelta))]
+        if not cells:
+            continue
+        counts = count_dates(cells[:COMPARED_DATES])
+        reading = max(counts, key=lambda name: counts[name])
+        if 2 * counts[reading] > len(cells[:COMPARED_DATES]) or (counts[reading] and all(map(is_date, cells))):
+            row = next(row for row in stats.sample if parse_date(row.cells[index], reading) is None)
+            found[index] = translate(
+                "holds dates ({reading}), and {cell} in {place} is none",
+                reading=translate(reading),
+                place=row.place,
+                cell=quote("" if row.cells[index] is None else row.cells[index]),
+            )
+        elif _is_dated(cells) or (is_time_name(stats.names[index]) and column.filled == stats.rows):
+            found[index] = translate("holds {cell}, which is not read as a date", cell=quote(cells[0]))
+    return found
+
+
+def _is_dated(cells: Sequence[Any]) -> bool:
+    """Whether texts begin as dates do; cells of another type are times of day or durations."""
+    return all(not isinstance(cell, str) or DATED.match(cell.strip()) for cell in cells)
+
+
+def check_unread_dates(stats: TableStats, columns: Iterable[int]) -> None:
+    """Ask where dates that are not read would be left out, and rows only counted; raises InputError."""
+    for index, why in find_unread_dates(stats, columns).items():
+        raise InputError(
+            "{file}: column {name} {why}; write dates as 2020-01-31, months as 2020-01, correct or remove other "
+            "rows, or count the rows with `time` ''",
+            file=stats.file,
+            name=quote(stats.names[index]),
+            why=why,
+        )
 
 
 def check_counters(stats: TableStats, counters: dict[int, str]) -> None:
@@ -222,7 +338,8 @@ def _find_series(stats: TableStats) -> tuple[int, str] | None:
                         ", and column {names} begins again for each", names=quote(stats.names[other])
                     )
         words = {value.strip().lower() for value in column.values}
-        if date_order is None and is_text and not words <= CALENDAR_WORDS:
+        is_time = is_time_name(stats.names[index])
+        if date_order is None and is_text and not is_time and not words <= CALENDAR_WORDS:
             return index, ""
     return None
 
@@ -468,7 +585,7 @@ def warn_of_classes(stats: TableStats, source: int, target: int) -> None:
     found: list[str] = []
     spellings: dict[object, list[str]] = {}
     for label in counts:
-        spellings.setdefault(_spelling(label), []).append(label)
+        spellings.setdefault(spelling(label), []).append(label)
     variants = [labels for labels in spellings.values() if len(labels) > 1]
     if variants:
         found.append(
@@ -504,7 +621,27 @@ def warn_of_classes(stats: TableStats, source: int, target: int) -> None:
                 once=list_names(once),
             )
         )
-    if len({str(row.cells[source]) for row in stats.sample}) == 1:
+    texts = Counter(str(row.cells[source]).strip() for row in stats.sample if not is_empty(row.cells[source]))
+    missing = [text for text in texts if text.lower() in MISSING and text.isalpha()]
+    if missing and len(texts) > len(missing):
+        found.append(
+            translate(
+                "the text {missing} may stand for a missing value ({counts:,} rows)",
+                missing=quote(missing[0]),
+                counts=texts[missing[0]],
+            )
+        )
+    merged = next((row for row in stats.sample if _holds_a_row(str(row.cells[source]), stats.delimiter, counts)), None)
+    if merged is not None:
+        found.append(
+            translate(
+                "the text in {place} has several lines, one of which ends with {delimiter} and a class: a quote that "
+                "is not doubled may merge rows into one",
+                place=merged.place,
+                delimiter=quote(stats.delimiter),
+            )
+        )
+    if len(texts) == 1:
         found.append(
             translate(
                 "all {rows:,} rows have the same text, {cells}",
@@ -525,10 +662,66 @@ def warn_of_classes(stats: TableStats, source: int, target: int) -> None:
         )
 
 
-def _spelling(label: str) -> object:
-    """What two spellings of a class have in common: its number, or its words in lower case."""
+def _holds_a_row(text: str, delimiter: str, classes: Iterable[str]) -> bool:
+    """Whether a line of a text but the last ends as a row does whose last cell is a class."""
+    if not delimiter or "\n" not in text:
+        return False
+    return any(line.endswith(delimiter + name) for line in text.split("\n")[:-1] for name in classes)
+
+
+def warn_of_names(file: str, names: Iterable[str]) -> None:
+    """Warn of names of series that differ in their spelling only, such as 7 and 007."""
+    spellings: dict[object, list[str]] = {}
+    for name in names:
+        spellings.setdefault(spelling(name), []).append(name)
+    variants = next((same for same in spellings.values() if len(same) > 1), None)
+    if variants is not None:
+        warnings.warn(
+            translate(
+                "{file}: {names} are different series, which differ in their spelling only",
+                file=file,
+                names=list_names(tuple(variants)),
+            ),
+            InputWarning,
+            2,
+        )
+
+
+def warn_of_far_values(stats: TableStats, columns: Iterable[int]) -> None:
+    """Warn of nines, such as -999 or 9999.9, far from all other values: they often stand for a missing value."""
+    for index in columns:
+        column = stats.columns[index]
+        numbers = {value: number(value, stats.number_format) for value in column.values}
+        finite = sorted({value for value in numbers.values() if value is not None and isfinite(value)})
+        if len(finite) < COUNTED_ROWS:
+            continue
+        for far, near, range_ in (
+            (finite[0], finite[1], finite[-1] - finite[1]),
+            (finite[-1], finite[-2], finite[-2] - finite[0]),
+        ):
+            if NINES.fullmatch(f"{far:.10g}") is None or abs(far - near) <= FAR * range_:
+                continue
+            warnings.warn(
+                translate(
+                    "{file}: column {name} holds {far:.10g} ({count:,} rows), far from all other values, {low:.6g} to "
+                    "{high:.6g}: if it stands for a missing value, leave such cells empty",
+                    file=stats.file,
+                    name=quote(stats.names[index]),
+                    far=far,
+                    count=sum(column.values[text] for text, value in numbers.items() if value == far),
+                    low=finite[0] if far > finite[0] else finite[1],
+                    high=finite[-1] if far < finite[-1] else finite[-2],
+                ),
+                InputWarning,
+                2,
+            )
+
+
+def spelling(label: str) -> object:
+    """What two spellings of a class have in common: its number, or its visible letters in lower case."""
     value = number(label)
-    return " ".join(label.casefold().split()) if value is None else value
+    visible = "".join(char for char in normalize("NFKC", label) if category(char) != "Cf")
+    return " ".join(visible.casefold().split()) if value is None else value
 
 
 def check_digits(stats: TableStats, source: int) -> None:

@@ -71,7 +71,7 @@ def read_labelled(
         )
     keys = find_columns(table.names, settings.series or "", place)
     if settings.time is None:
-        settings = replace(settings, time=infer_time(stats, {*keys, *targets}))
+        settings = replace(settings, time=infer_time(stats, {*keys, *targets}, keys))
     if settings.input is None:
         timed = find_columns(table.names, settings.time, place) if settings.time else []
         numbers = infer_numbers(table, stats, rows, settings, {*keys, *targets, *timed})
@@ -84,7 +84,7 @@ def read_labelled(
     groups = read.groups()
     if settings.time:
         timed = [table.names[i] for i in find_columns(table.names, settings.time, place)]
-        read_in_order(", ".join(timed), read, groups, table)
+        read_in_order(", ".join(timed), read, groups, table, date_order=settings.date_order)
     series: list[LabelledSeries] = []
     is_quantity = TARGET_KINDS[settings.task or ""].quantity
     for key, group in groups.items():

@@ -12,10 +12,11 @@ GROUPS = " \u00a0\u2009\u202f'’_"
 CURRENCIES = {"AUD", "BRL", "CAD", "CHF", "CNY", "EUR", "GBP", "INR", "JPY", "KRW", "RMB", "RUB", "USD"}
 AFFIX = r"[^\W\d_]{1,4}|[%‰°$€£¥₩₹₽₫][^\W\d_]?"
 FORM = re.compile(
-    rf"(?P<open>\(?)\s*(?P<sign>[-+\u2212]?)\s*(?P<before>(?:{AFFIX})?)\s*[-\u2212]?"
-    rf"(?P<digits>\d(?:[\d.,{GROUPS}]*\d)?)\s*(?P<after>(?:{AFFIX}|[^\W\d_]+/[^\W\d_]+)?)\s*\)?",
+    rf"(?P<open>\(?)\s*(?P<sign>[-+\u2212]?)\s*(?P<before>(?:{AFFIX}|[<>≤≥~≈±'])?)\s*[-\u2212]?"
+    rf"(?P<digits>\d(?:[\d.,{GROUPS}]*\d)?)\s*(?P<after>(?:{AFFIX}|[^\W\d_]+/[^\W\d_]+|[-*†‡+]|\([^\W\d_]\))?)\s*\)?",
 )
-GROUPED = re.compile(rf"\d{{1,3}}([.,{GROUPS}])\d{{3}}(?:\1\d{{3}})*(?:(?!\1)[.,]\d+)?", re.ASCII)
+GROUPED = re.compile(rf"\d{{1,3}}([.,{GROUPS}])(?:\d{{2}}\1)*\d{{3}}(?:\1\d{{3}})*(?:(?!\1)[.,]\d+)?", re.ASCII)
+"""Digits in groups of three; in India the groups before the last three have two."""
 DECIMAL = re.compile(r"\d+(?:[.,]\d+)?", re.ASCII)
 NOT_UNITS = {"am", "pm", "st", "nd", "rd", "th", "s"}
 """Letters beside digits that make a time, an ordinal or a decade."""
@@ -45,7 +46,7 @@ class NumberFormat:
         if self.decimal == "." and not self.thousands:
             return text
         marks = {" ": SPACES, "'": "'’"}.get(self.thousands, self.thousands)
-        grouped = rf"\d{{1,3}}(?:[{marks}]\d{{3}})+|" if marks else ""
+        grouped = rf"\d{{1,3}}(?:[{marks}]\d{{2}})*(?:[{marks}]\d{{3}})+|" if marks else ""
         number = rf"\s*[-+]?(?:{grouped}\d+)(?:{re.escape(self.decimal)}\d*)?(?:[eE][-+]?\d+)?\s*"
         if re.fullmatch(number, text, re.ASCII) is None:
             return None
@@ -59,8 +60,8 @@ PLAIN = NumberFormat()
 def has_number_form(cell: Any) -> bool:
     """Whether a cell that is no number holds one in another form.
 
-    >>> [has_number_form(cell) for cell in ("1,037", "1.037,5", "1 037", "$5", "5 %", "12 kg", "(3)", "\u22123")]
-    [True, True, True, True, True, True, True, True]
+    >>> [has_number_form(cell) for cell in ("1,037", "1.037,5", "1 037", "$5", "5 %", "12 kg", "(3)", "\u22123", "9-")]
+    [True, True, True, True, True, True, True, True, True]
     >>> [has_number_form(cell) for cell in ("2020-01-01", "3rd", "1.2.3", "line 5", "N/A", "CO2")]
     [False, False, False, False, False, False]
     """

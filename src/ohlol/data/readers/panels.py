@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.config import DataSettings
+from ohlol.data.dates import count_dates, is_date
 from ohlol.data.lines import Place, error_at, nfc, quote
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, is_count
 from ohlol.data.readers import doubts
 from ohlol.data.readers.column_names import find_columns, join_names, list_names
-from ohlol.data.readers.column_stats import READINGS, TableStats, is_missing, parse_date
+from ohlol.data.readers.column_stats import TableStats, is_missing
 from ohlol.data.readers.tables import Row, Table, number
 from ohlol.data.readers.times import (
     Seconds,
     Times,
     check_filled,
+    check_one_step,
     check_order,
     infer_step,
     join_cells,
@@ -35,8 +37,12 @@ MIN_VALUES = 3
 """Values of a target that a series must have."""
 WIDE_COLUMNS = 20
 """Columns of numbers with numbered names from which on a row may be a series."""
+DATED_COLUMNS, YEARS = 3, (1000, 2999)
+"""Columns of numbers with the names of dates from which on a row is a series, and the years that such names may be."""
 WIDE_TARGET = "value"
 """The target of a wide table, whose columns are time steps."""
+BOOLEANS = {"true": 1.0, "false": 0.0}
+"""Cells of covariates, in any case, and their numbers."""
 PARTS = ("target", "known", "observed")
 """The settings that choose columns of numbers."""
 
@@ -100,9 +106,11 @@ def read_panels(
             settings = replace(settings, target=None, observed=None, static=None)
         names = {part: _names(tables[0], getattr(settings, part)) for part in (*PARTS, "static")}
         columns = PanelColumns(names.pop("target", ()), **names)
-        series, step = _read_long(tables, rows, columns, settings, step)
+        series, step, settings = _read_long(tables, rows, columns, settings, step)
     if with_targets:
+        series = _cut_ends(series, len(columns.targets), tables[0].file, step)
         _check_values(series, columns)
+        doubts.warn_of_names(tables[0].file, [one.name for one in series])
     season = settings.season or step.season
     if settings.season is None and not step.unit and columns.targets:
         season = find_season([one.values[:, 0] for one in series])
@@ -135,9 +143,11 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
         doubts.check_series(stats)
     taken = {column for columns in parts.values() for column in columns}
     if settings.time is None:
-        settings = replace(settings, time=infer_time(stats, taken))
+        settings = replace(settings, time=infer_time(stats, taken, parts["series"]))
         taken.update(_find(stats, settings.time))
     targets = parts["target"] or infer_numbers(table, stats, rows, settings, taken)
+    if not parts["target"] and parts["series"]:
+        targets = _changing(rows, targets, parts["series"]) or targets
     if not parts["target"] and len(targets) > 1 and (settings.known or settings.observed):
         names = list_names(tuple(stats.names[i] for i in targets))
         raise InputError(
@@ -148,18 +158,30 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
     numeric = [*targets, *parts["known"], *parts["observed"]]
     doubts.check_number_forms(stats, numeric, "target")
     doubts.check_thousands(stats, numeric)
+    doubts.warn_of_far_values(stats, numeric)
     return replace(settings, layout="long", target=settings.target or join_names(stats.names[i] for i in targets))
 
 
-def infer_time(stats: TableStats, taken: set[int]) -> str | None:
-    """The column of dates, or None; raises InputError where there are several."""
-    dates = [i for i in range(len(stats.names)) if stats.time_order(i) is not None and i not in taken]
+def infer_time(stats: TableStats, taken: set[int], keys: Sequence[int] = ()) -> str | None:
+    """The column of dates, or those of the year, the month and so on, or None; raises InputError where it is unclear.
+
+    Args:
+        stats: of the table.
+        taken: columns that have another part.
+        keys: the columns that name the series.
+    """
+    free = [i for i in range(len(stats.names)) if i not in taken]
+    dates = [i for i in free if stats.time_order(i) is not None] or [i for i in free if stats.holds_days(i)]
     if len(dates) > 1:
         raise InputError(
             "{file}: columns {names} hold dates; choose that of the rows with `time`",
             file=stats.file,
             names=list_names(tuple(stats.names[i] for i in dates)),
         )
+    if not dates:
+        dates = doubts.find_date_parts(stats, free, keys)
+    if not dates:
+        doubts.check_unread_dates(stats, free)
     return join_names(stats.names[i] for i in dates) if dates else None
 
 
@@ -181,6 +203,16 @@ def infer_numbers(
             names=list_names(stats.names),
         )
     return numbers
+
+
+def _changing(rows: list[Row], columns: Sequence[int], keys: Sequence[int]) -> list[int]:
+    """The columns with several values within some series; others, such as the size of a shop, are no targets."""
+    first: dict[tuple[str, ...], Row] = {}
+    changing: set[int] = set()
+    for row in rows:
+        start = first.setdefault(tuple(str(row.cells[key]) for key in keys), row)
+        changing.update(i for i in columns if row.cells[i] != start.cells[i])
+    return [i for i in columns if i in changing]
 
 
 @dataclass
@@ -207,14 +239,16 @@ def _read_long(
     columns: PanelColumns,
     settings: DataSettings,
     step: TimeStep | None,
-) -> tuple[list[TimeSeries], TimeStep]:
-    """The series of tables in which a row is a time step."""
+) -> tuple[list[TimeSeries], TimeStep, DataSettings]:
+    """The series of tables in which a row is a time step, and the settings with the order of their dates."""
     read = read_rows(tables, rows, columns, settings)
     indices = read.groups()
     times, name = None, ", ".join(_names(tables[0], settings.time))
     if settings.time:
-        times = read_in_order(name, read, indices, tables[0])
+        times = read_in_order(name, read, indices, tables[0], date_order=settings.date_order, step=step)
+        settings = replace(settings, date_order=times.date_order or settings.date_order)
         step = step or infer_step(times, list(indices.values()))
+        check_one_step(name, times, step, indices, read.places)
     step = step or TimeStep()
     series: list[TimeSeries] = []
     gaps: list[tuple[int, str, int, int]] = []
@@ -243,12 +277,21 @@ def _read_long(
         )
     if gaps:
         _warn_of_gaps(gaps, read, name, step)
-    return series, step
+    return series, step, settings
 
 
-def read_in_order(name: str, read: SeriesRows, groups: dict[str, Seconds], table: Table) -> Times:
+def read_in_order(
+    name: str,
+    read: SeriesRows,
+    groups: dict[str, Seconds],
+    table: Table,
+    *,
+    date_order: str | None = None,
+    step: TimeStep | None = None,
+) -> Times:
     """The times of rows; raises InputError where those of a series are not in order."""
-    times = read_times(name, read.times, list(groups.values()), read.places, table.number_format)
+    rows, form = list(groups.values()), table.number_format
+    times = read_times(name, read.times, rows, read.places, form, date_order=date_order, step=step)
     check_order(name, read.times, times, groups, read.places)
     return times
 
@@ -272,11 +315,14 @@ def read_rows(
         numeric = [find_columns(table.names, join_names([name]), place)[0] for name in columns.numeric]
         keys, times, statics = (_find(table, names) for names in (settings.series, settings.time, settings.static))
         statics = statics if columns.static else []
-        parts.append(np.array([[_value(row, table, i) for i in numeric] for row in own]).reshape(len(own), -1))
+        names = [table.names[i] for i in times]
+        covariates = set(numeric[len(columns.targets) :])
+        cells = [[_value(row, table, i, may_be_boolean=i in covariates) for i in numeric] for row in own]
+        parts.append(np.array(cells).reshape(len(own), -1))
         for row in own:
             read.keys.append("\t".join(_text(row, table, i) for i in keys) if keys else file)
             read.statics.append(tuple(_text(row, table, i) for i in statics))
-            read.times.append(join_cells([row.cells[i] for i in times]) if times else None)
+            read.times.append(join_cells([row.cells[i] for i in times], names) if times else None)
             read.places.append(row.place)
     return replace(read, values=np.concatenate(parts))
 
@@ -289,9 +335,14 @@ def _name_files(files: list[str]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else files
 
 
-def _value(row: Row, table: Table, column: int) -> float:
-    """The number in a cell, NaN where it is missing; raises InputError where it holds something else."""
+def _value(row: Row, table: Table, column: int, *, may_be_boolean: bool = False) -> float:
+    """The number in a cell, NaN where it is missing; raises InputError where it holds something else.
+
+    True and false are 1 and 0 where they may be there.
+    """
     cell = row.cells[column]
+    if may_be_boolean and str(cell).strip().lower() in BOOLEANS:
+        return BOOLEANS[str(cell).strip().lower()]
     value = number(cell, table.number_format)
     if value is not None and isfinite(value):
         return value
@@ -356,7 +407,7 @@ def _warn_of_gaps(gaps: list[tuple[int, str, int, int]], read: SeriesRows, name:
             name=quote(name),
             count=count,
             plural="s" * (count != 1),
-            step=step,
+            step=step if step.unit else translate("numbered in steps of {count}", count=step.count),
             of=of,
             before=quote(read.times[before]),
             after=quote(read.times[after]),
@@ -364,6 +415,35 @@ def _warn_of_gaps(gaps: list[tuple[int, str, int, int]], read: SeriesRows, name:
         InputWarning,
         2,
     )
+
+
+def _cut_ends(series: Sequence[TimeSeries], targets: int, file: str, step: TimeStep) -> list[TimeSeries]:
+    """The series up to their last target, with a warning where rows follow, as those of the steps to forecast do."""
+    cut: list[TimeSeries] = []
+    ended: list[tuple[TimeSeries, int]] = []
+    for one in series:
+        filled = np.flatnonzero(np.isfinite(one.values[:, :targets]).any(axis=1))
+        end = int(filled[-1]) + 1 if len(filled) else len(one.values)
+        if end < len(one.values):
+            ended.append((one, end))
+        cut.append(replace(one, values=one.values[:end]))
+    if ended:
+        one, end = ended[0]
+        first = Panel((), PanelColumns(()), step, 1).describe(one, end)
+        warnings.warn(
+            translate(
+                "{file}: the last rows{of} have no value of a target, from {first} on ({count:,} rows{others}); they "
+                "are not read, and forecasts begin there",
+                file=file,
+                of=translate(" of series {name}", name=quote(one.name)) if one.name else "",
+                first=first,
+                count=len(one.values) - end,
+                others=translate(", and those of {count:,} other series", count=len(ended) - 1) * (len(ended) > 1),
+            ),
+            InputWarning,
+            2,
+        )
+    return cut
 
 
 def _check_values(series: Sequence[TimeSeries], columns: PanelColumns) -> None:
@@ -388,27 +468,55 @@ def _check_values(series: Sequence[TimeSeries], columns: PanelColumns) -> None:
 
 
 def _numbered(name: str) -> bool:
-    return name[-1:].isdigit() or any(parse_date(name, reading) is not None for reading in READINGS)
+    return name[-1:].isdigit() or is_date(name)
+
+
+def _is_dated(name: str) -> bool:
+    """Whether the name of a column is a date or a year."""
+    return is_date(name) or (name.isdecimal() and YEARS[0] <= int(name) <= YEARS[1])
 
 
 def _check_layout(stats: TableStats, settings: DataSettings) -> None:
     """Ask where the rows of a table look like series; raises InputError."""
-    first = next((i for i, column in enumerate(stats.columns) if not column.is_meant_numeric), None)
-    if first is None or settings.time or settings.target or stats.time_column() is not None or stats.rows < 2:
+    if settings.time or settings.target or stats.rows < 2:
         return
-    column = stats.columns[first]
-    numeric = [i for i in stats.meant_numeric() if _numbered(stats.names[i])]
-    if column.filled == stats.rows and len(column.values) == column.counted and len(numeric) >= WIDE_COLUMNS:
+    numeric, first = stats.meant_numeric(), None
+    dated, of_months = [i for i in numeric if _is_dated(stats.names[i])], doubts.find_months(stats)
+    names = [i for i, column in enumerate(stats.columns) if column.filled and not column.is_meant_numeric]
+    if of_months and not names:
         raise InputError(
-            "{file}: each row may be a series: column {column} has another text in each, and {count} "
-            "columns of numbers follow, {first} to {last}; say so with `layout` wide, or `layout` long "
-            "where a row is a time step",
+            "{file}: columns {first} to {last} are the months of the year in each row; write a row for each month, or "
+            "choose `layout` long where each column is a series",
             file=stats.file,
-            column=quote(stats.names[first]),
-            count=len(numeric),
-            first=quote(stats.names[numeric[0]]),
-            last=quote(stats.names[numeric[-1]]),
+            first=quote(stats.names[of_months[0]]),
+            last=quote(stats.names[of_months[-1]]),
         )
+    if len(dated) >= DATED_COLUMNS and 2 * len(dated) > len(numeric):
+        numeric = dated
+        first = next((i for i in range(len(stats.names)) if i not in dated), None)
+    elif stats.time_column() is None:
+        numeric = [i for i in numeric if _numbered(stats.names[i])]
+        first = next(iter(names), None)
+        if first is not None and len(stats.columns[first].values) < stats.rows:  # a name does not repeat
+            return
+        if len(numeric) < WIDE_COLUMNS or (first is None and settings.header):
+            return
+    else:
+        return
+    why = (
+        translate("column {column} has another text in each, and ", column=quote(stats.names[first]))
+        if first is not None and len(stats.columns[first].values) == stats.rows
+        else ""
+    )
+    raise InputError(
+        "{file}: each row may be a series: {why}{count} columns of numbers follow, {first} to {last}; say so with "
+        "`layout` wide, or `layout` long where a row is a time step",
+        file=stats.file,
+        why=why,
+        count=len(numeric),
+        first=quote(stats.names[numeric[0]]),
+        last=quote(stats.names[numeric[-1]]),
+    )
 
 
 def _first_text(stats: TableStats, settings: DataSettings) -> str | None:
@@ -480,10 +588,10 @@ def _read_wide(
 
 def _header_times(names: list[str], place: Place) -> Times | None:
     """The dates, or years, in the names of columns; None where they are none."""
-    if all(name.isdecimal() and 1000 <= int(name) <= 2999 for name in names):
+    if all(name.isdecimal() and YEARS[0] <= int(name) <= YEARS[1] for name in names):
         years = np.array(names, "datetime64[Y]").astype("datetime64[s]")
         return Times(years.astype(np.int64), are_dates=True)
-    if not any(all(parse_date(name, reading) is not None for name in names) for reading in READINGS):
+    if len(names) not in count_dates(names).values():
         return None
     from ohlol.data.readers.number_formats import PLAIN
 

@@ -11,6 +11,7 @@ from ohlol.data.readers.conll import ColumnLayout, has_columns, read_sentences
 from ohlol.data.readers.cutting import Boundary, line_boundary, sentence_boundary
 from ohlol.data.readers.pairs import read_json_pairs
 from ohlol.data.targets import TargetKind
+from ohlol.utils.errors import InputError
 
 
 class SegmentReader(Reader):
@@ -66,12 +67,16 @@ def join_words(symbols: Sequence[str], labels: Sequence[str]) -> list[str]:
 
 
 def _segment_lines(lines: Lines, _: DataSettings, with_targets: bool) -> Iterator[Example]:
+    count, has_spaces = 0, False
     for text, place in lines:
         if text.strip():
             words = nfc(text).split()
+            count, has_spaces = count + 1, has_spaces or len(words) > 1
             yield (
                 Example("".join(words), label_words(words), place) if with_targets else Example(nfc(text), None, place)
             )
+    if with_targets and count > 1 and not has_spaces:
+        raise InputError("{file}: no line has a space, and spaces separate the words to learn", file=lines.file)
 
 
 def _segment_conll(lines: Lines, settings: DataSettings, with_targets: bool) -> Iterator[Example]:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from math import isfinite
 from typing import Any, BinaryIO, NamedTuple
 
 from ohlol.config import DataSettings
+from ohlol.data.dates import is_date
 from ohlol.data.frames import Records
 from ohlol.data.lines import FRAME, LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
 from ohlol.data.readers.column_names import split_names
@@ -85,6 +86,9 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
     header = settings.header
     if header is None:
         header = has_header(start, settings)
+        if not header and not _chosen_names(settings):
+            start += islice(rows, TITLE_ROWS)
+            _check_late_header(start, settings)
     if header and not _names_any(start[0], settings):  # otherwise no more is read, since it may be standard input
         start += islice(rows, TITLE_ROWS)
         _check_title(start, settings)
@@ -121,6 +125,28 @@ def _check_title(rows: list[Row], settings: DataSettings) -> None:
                     cells=quote(first.cells[0]),
                 ),
             )
+    _check_delimiter(first)
+
+
+def _check_late_header(rows: list[Row], settings: DataSettings) -> None:
+    """Refuse more than one row of text above rows with numbers or dates, and another delimiter; raises InputError."""
+    _check_delimiter(rows[0])
+    form = NumberFormat.of(settings)
+    for above, row in pairwise(rows):
+        if any(_rank(cell, form) for cell in above.cells):
+            return
+        if has_header([above, row], settings):
+            raise error_at(
+                row.place,
+                translate(
+                    "this is the first row with numbers or dates, and there are several above it; keep one row with "
+                    "the names of the columns, or say so with `header=False`"
+                ),
+            )
+
+
+def _check_delimiter(first: Row) -> None:
+    """Refuse a first row that is one column and has another delimiter; raises InputError."""
     if len(first.cells) == 1 and (mark := next((mark for mark in "|^~" if mark in first.cells[0]), None)):
         raise error_at(
             first.place,
@@ -279,27 +305,37 @@ def has_header(start: list[Row], settings: DataSettings) -> bool:
     """Infer whether the first row is a header.
 
     If the settings choose columns, it is a header unless all columns are chosen by number. Otherwise it is a header if
-    some column has text in the first row and a number in the second, or if it is the only row and has no number.
+    some column has text above a number or a date, or a date above a number, or if it is the only row and has neither.
     """
     chosen = [name for names in settings.columns().values() for name in split_names(names)]
     if chosen:
         return not all(parse_digits(name) is not None for name in chosen)
     form = NumberFormat.of(settings)
-    is_text = [not _is_number(cell, form) for cell in start[0].cells]
     if len(start) == 1:
-        return all(is_text)
-    is_text_below = [not _is_number(cell, form) for cell in start[1].cells]
-    return any(above and not below for above, below in zip(is_text, is_text_below, strict=False))
+        return all(_rank(cell, form) == 0 for cell in start[0].cells)
+    ranks = ([_rank(cell, form) for cell in row.cells] for row in start[:2])
+    return any(above < below for above, below in zip(*ranks, strict=False))
 
 
-def _is_number(cell: Any, form: NumberFormat) -> bool:
-    return number(cell, form) is not None or has_number_form(cell)
+def _rank(cell: Any, form: NumberFormat) -> int:
+    """0 for a text, 1 for a date, which may be the name of a column of numbers, 2 for a number."""
+    if number(cell, form) is not None or has_number_form(cell):
+        return 2
+    return int(is_date(cell))
 
 
 def _check_rows(rows: Iterable[Row], first: Row, header: bool) -> Iterator[Row]:
-    """Refuse rows of another width than the first, and those that repeat the header; raises InputError."""
-    width = len(first.cells)
+    """Refuse rows of another width than the first, and those that repeat the header; raises InputError.
+
+    Rows of empty cells at the end are left out.
+    """
+    width, empty = len(first.cells), list[Row]()
     for row in rows:
+        if all(is_empty(cell) for cell in row.cells):  # a spreadsheet writes such rows at the end
+            empty.append(row)
+            continue
+        yield from (Row([""] * width, one.place) for one in empty)
+        empty.clear()
         if len(row.cells) != width:
             shown = f", {quote(first.cells[0])}," if width == 1 else ""
             raise error_at(

@@ -1,11 +1,13 @@
 """Text: a file is one long sequence, each symbol the target of the one before it."""
 
+import re
 from collections.abc import Iterator
 
 from ohlol.config import DataSettings
 from ohlol.data.lines import Example, Lines, Place, nfc, quote
 from ohlol.data.readers.base import POSSIBLE, Confidence, Reader
 from ohlol.data.readers.cutting import Boundary, text_boundary
+from ohlol.data.readers.tables import number
 from ohlol.data.symbols import split_lines
 from ohlol.data.targets import TargetKind
 from ohlol.utils.errors import InputError
@@ -13,6 +15,10 @@ from ohlol.utils.translation import translate
 
 COMPARED_LINES, MIN_LINES = 20, 4
 """Lines from the start of a file that are compared, and of which at least so many show columns."""
+KINDS = {"@relation": "ARFF or TSF", "@attribute": "ARFF or TSF"}
+"""Files of other programs, by their first word."""
+TAGGED = re.compile(r"\S+[/_|][A-Z][A-Z0-9$]{0,6}|(\W+)[/_|]\W+")
+"""A word with the tag of its part of speech, such as runs/VBZ, or a mark with itself."""
 TABLE_MARKS = ("\t", ";", "|", ",")
 """What may separate columns."""
 
@@ -22,6 +28,38 @@ def _has_columns(texts: list[str], mark: str) -> bool:
     counts = {text.count(mark) for text in texts}
     is_prose = mark in ",;" and any(mark + " " in text for text in texts)
     return len(texts) >= MIN_LINES and len(counts) == 1 and counts != {0} and not is_prose
+
+
+def _check_lines(file: str, texts: list[str]) -> None:
+    """Ask where lines are numbers, words with tags, or a file of another program; raises InputError."""
+    cells = [text.split() for text in texts]
+    known = next((kind for start, kind in KINDS.items() if texts and texts[0].lower().startswith(start)), None)
+    if known is not None:
+        problem = translate("it begins as {kind}, which is not read; write it as CSV, or as a .ts file", kind=known)
+    elif len(texts) >= MIN_LINES and len({len(row) for row in cells}) == 1 and _holds_numbers(cells[1:]):
+        problem = (
+            translate("its lines are numbers; for a series of numbers choose `task` forecast")
+            if len(cells[0]) == 1
+            else translate(
+                "its lines have {count} columns separated by spaces, with numbers; for a table, separate them by "
+                "commas",
+                count=len(cells[0]),
+            )
+        )
+    elif len(texts) >= MIN_LINES and all(TAGGED.fullmatch(word) for row in cells for word in row):
+        problem = translate(
+            "its words have tags, such as {word}; to label words, write a word and its tag a line, separated by a "
+            "tab, and a blank line after each sentence",
+            word=quote(cells[0][0]),
+        )
+    else:
+        return
+    raise InputError("{file}: {problem}; to read the file as a text, choose `task` next", file=file, problem=problem)
+
+
+def _holds_numbers(rows: list[list[str]]) -> bool:
+    """Whether some column holds a number in each row."""
+    return any(all(number(cell) is not None for cell in column) for column in zip(*rows, strict=True))
 
 
 class TextReader(Reader):
@@ -40,6 +78,13 @@ class TextReader(Reader):
         """Ask where lines have columns, as those of a table; warn of a page of HTML."""
         if settings.task is not None:
             return
+        if chosen := settings.columns():
+            raise InputError(
+                "{file}: `{name}` chooses columns, and its lines have none that are named so; for a table, the "
+                "columns are separated by commas, semicolons or tabs, below their names",
+                file=start.file,
+                name=next(iter(chosen)),
+            )
         texts = [line.text for line in start.start(COMPARED_LINES) if line.text.strip()]
         mark = next((mark for mark in TABLE_MARKS if _has_columns(texts, mark)), None)
         if mark is not None:
@@ -51,6 +96,7 @@ class TextReader(Reader):
                 mark=quote(mark),
                 value=translate(", with commas") * (mark == "|"),
             )
+        _check_lines(start.file, texts)
 
     def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
         """The whole file as one sequence; its targets are its own symbols."""

@@ -1,14 +1,26 @@
 """Times: the dates or numbers in the column `time`, and the regular step between the rows of each series."""
 
 from collections.abc import Sequence
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ohlol.data.dates import (
+    ORDERS,
+    QUARTER_WORDS,
+    UNIX_FIRST,
+    UNIX_LAST,
+    UNIX_UNITS,
+    WEEK_WORDS,
+    days_in_numbers,
+    name_words,
+    parse_moment,
+    readings_of,
+)
 from ohlol.data.lines import Place, error_at, quote
 from ohlol.data.panel import DAY, TimeStep
-from ohlol.data.readers.column_stats import READINGS, UNIX_FIRST, UNIX_LAST, parse_date
 from ohlol.data.readers.number_formats import NumberFormat
 from ohlol.data.readers.tables import is_empty, number
 from ohlol.utils.errors import InputError
@@ -23,6 +35,9 @@ MAX_FILLED = 10
 SMALL = 1000
 """Missing rows that are never too many."""
 
+REGULAR_ROWS = 8
+"""Rows of a series from which on a regular step is no chance."""
+
 Seconds = NDArray[np.int64]
 
 
@@ -31,25 +46,53 @@ class Times(NamedTuple):
 
     values: Seconds
     are_dates: bool
+    date_order: str | None = None
+    """The setting by which dates were read whose numbers have an order."""
 
 
-def join_cells(cells: Sequence[Any]) -> Any:
-    """The time in the cells of a row: one, a date and a time of day, or integers from the year on.
+def join_cells(cells: Sequence[Any], names: Sequence[str] = ()) -> Any:
+    """The time in the cells of a row: one, a date and a time of day or an hour, or integers from the year on.
 
-    >>> join_cells(["2020-01-31", "17:30"]), join_cells([2020, "1", 31, 5])
-    ('2020-01-31 17:30', '2020-1-31 05:00:00')
+    Args:
+        cells: of the columns of the time.
+        names: of these columns; a quarter or a week after the year has such a name.
+
+    >>> join_cells(["2020-01-31", "17:30"]), join_cells(["2020-01-31", 5]), join_cells([2020, "1", 31, 5])
+    ('2020-01-31 17:30', '2020-01-31 05:00', '2020-1-31 05:00:00')
+    >>> join_cells([2020, 4], ["year", "quarter"]), join_cells([2020, 4], ["year", "week"])
+    ('2020Q4', '2020-W04')
     """
     if len(cells) == 1:
         return cells[0]
-    texts = ["" if cell is None else str(cell).strip() for cell in cells]
+    texts = [_date_or_text(cell) for cell in cells]
     if not all(text.isdecimal() for text in texts):
-        return " ".join(texts)
+        hours = [f"{int(text):02}:00" if text.isdecimal() else text for text in texts[1:]]
+        return " ".join([texts[0], *(hours if len(texts) == 2 else texts[1:])])
+    words = name_words(names[1]) if len(names) == 2 else set[str]()
+    if words & QUARTER_WORDS:
+        return f"{texts[0]}Q{texts[1]}"
+    if words & WEEK_WORDS:
+        return f"{texts[0]}-W{int(texts[1]):02}"
     clock = [f"{int(text):02}" for text in (*texts[3:], "0", "0")[:3]] if len(texts) > 3 else []
     return "-".join(texts[:3]) + f" {':'.join(clock)}" * bool(clock)
 
 
+def _date_or_text(cell: Any) -> str:
+    """The text of a cell, of a date without a time of day that is midnight."""
+    if isinstance(cell, datetime) and (cell.hour, cell.minute, cell.second) == (0, 0, 0) and cell.tzinfo is None:
+        cell = date(cell.year, cell.month, cell.day)
+    return "" if cell is None else str(cell).strip()
+
+
 def read_times(
-    name: str, cells: Sequence[Any], groups: Sequence[Seconds], places: Sequence[Place], form: NumberFormat
+    name: str,
+    cells: Sequence[Any],
+    groups: Sequence[Seconds],
+    places: Sequence[Place],
+    form: NumberFormat,
+    *,
+    date_order: str | None = None,
+    step: TimeStep | None = None,
 ) -> Times:
     """The times of rows.
 
@@ -59,9 +102,11 @@ def read_times(
         groups: the rows of each series.
         places: of all rows.
         form: how numbers are written.
+        date_order: that of the day, the month and the year; None where the dates decide.
+        step: that of the series, where it is known.
 
     Raises:
-        InputError: a cell holds neither a date nor an integer as the others do.
+        InputError: a cell holds neither a date nor an integer as the others do, or several orders are as plausible.
     """
     numbers = np.array([np.nan if (value := number(cell, form)) is None else value for cell in cells])
     if np.isfinite(numbers).all():
@@ -72,26 +117,16 @@ def read_times(
                 file=places[0].file,
                 name=quote(name),
             )
-        days = _days(numbers.astype(np.int64))
+        distinct, at = np.unique(numbers.astype(np.int64), return_inverse=True)
+        days = days_in_numbers(distinct.tolist(), name)
         if days is not None:
-            return Times(days, are_dates=True)
-        for unit in (1, 1000):
+            return Times(np.array(days).astype(np.int64)[at] - EPOCH, are_dates=True)
+        for unit in UNIX_UNITS:
             if UNIX_FIRST * unit <= numbers.min() and numbers.max() <= UNIX_LAST * unit:
                 return Times(_whole_seconds(numbers / unit, name, places), are_dates=True)
         return Times(numbers.astype(np.int64), are_dates=False)
-    return Times(_whole_seconds(_read_dates(name, cells, groups, places), name, places), are_dates=True)
-
-
-def _days(numbers: Seconds) -> Seconds | None:
-    """The days in integers such as 20200131, or the months in 202001; None where one of them is neither."""
-    for low, reading in ((1800_01_01, "year first"), (1800_01, "year and month")):
-        if not (low <= numbers.min() and numbers.max() < low + low // 4):  # to the year 2249
-            continue
-        texts = [f"{text[:4]}-{text[4:6]}" + f"-{text[6:]}" * (len(text) > 6) for text in map(str, numbers.tolist())]
-        dates = [parse_date(text, reading) for text in texts]
-        if None not in dates:
-            return np.array(dates, np.float64).astype(np.int64) - EPOCH
-    return None
+    seconds, reading = _read_dates(name, cells, groups, places, date_order, step)
+    return Times(_whole_seconds(seconds, name, places), True, ORDERS.get(reading))
 
 
 def _whole_seconds(seconds: NDArray[np.float64], name: str, places: Sequence[Place]) -> Seconds:
@@ -108,39 +143,115 @@ def _whole_seconds(seconds: NDArray[np.float64], name: str, places: Sequence[Pla
     return seconds.astype(np.int64)
 
 
+class _Reading(NamedTuple):
+    """The dates of a column in one reading, and how well it suits them: the less, the better."""
+
+    failures: int
+    """Cells without a date."""
+    backward: int
+    """Dates that are before those above."""
+    irregular: int
+    """Rows that do not follow at the regular step; 0 until it is compared."""
+    name: str
+    seconds: NDArray[np.float64]
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        return self[:3]
+
+
 def _read_dates(
-    name: str, cells: Sequence[Any], groups: Sequence[Seconds], places: Sequence[Place]
-) -> NDArray[np.float64]:
-    """The seconds since 1970 in the reading in which most cells are dates and the dates run backward least."""
+    name: str,
+    cells: Sequence[Any],
+    groups: Sequence[Seconds],
+    places: Sequence[Place],
+    date_order: str | None,
+    step: TimeStep | None,
+) -> tuple[NDArray[np.float64], str]:
+    """The seconds since 1970, and the reading in which most cells are dates, in order and at a regular step."""
     keys = [cell if isinstance(cell, str) else str(cell) for cell in cells]
     distinct = dict(zip(keys, cells, strict=True))
-    best: tuple[tuple[int, int], str, NDArray[np.float64]] | None = None
-    for reading in READINGS:
-        moments = {key: parse_date(cell, reading) for key, cell in distinct.items()}
-        seconds = np.array([np.nan if (moment := moments[key]) is None else moment - EPOCH for key in keys])
+    readings: list[_Reading] = []
+    for reading in readings_of(date_order):
+        seconds = _clock_times(keys, distinct, reading, step)
         backward = sum(int((np.diff(seconds[group]) < 0).sum()) for group in groups)
-        rank = int(np.isnan(seconds).sum()), backward
-        if best is None or rank < best[0]:
-            best = rank, reading, seconds
-    assert best is not None
-    (failures, _), reading, seconds = best
-    if failures:
-        row = int(np.argmax(np.isnan(seconds)))
-        problem = translate("is empty") if is_empty(cells[row]) else translate("is {cells}", cells=quote(cells[row]))
-        others = translate(", and the others hold dates ({reading})", reading=translate(reading)) * (
-            failures < len(cells)
-        )
-        raise error_at(
-            places[row],
-            translate(
-                "column {name} {problem}, which is not a date{others}; `time` is a column of dates or of "
-                "integers, or '' where the rows are only counted",
-                name=quote(name),
-                problem=problem,
-                others=others,
-            ),
-        )
-    return seconds
+        readings.append(_Reading(int(np.isnan(seconds).sum()), backward, 0, reading, seconds))
+    best = min(readings, key=lambda one: one.rank)
+    if not best.failures:
+        others = [one for one in readings if one.rank == best.rank]
+        if len(others) > 1:
+            others = [one._replace(irregular=_count_irregular(one.seconds, groups, step)) for one in others]
+            best = min(others, key=lambda one: one.rank)
+            if step is None:
+                _check_order_is_known(name, cells, places, best, others)
+        return best.seconds, best.name
+    row = int(np.argmax(np.isnan(best.seconds)))
+    problem = translate("is empty") if is_empty(cells[row]) else translate("is {cells}", cells=quote(cells[row]))
+    known = translate(", and the others hold dates ({reading})", reading=translate(best.name)) * (
+        best.failures < len(cells)
+    )
+    raise error_at(
+        places[row],
+        translate(
+            "column {name} {problem}, which is not a date{others}; `time` is a column of dates or of "
+            "integers, or '' where the rows are only counted",
+            name=quote(name),
+            problem=problem,
+            others=known,
+        ),
+    )
+
+
+def _clock_times(
+    keys: Sequence[str], distinct: dict[str, Any], reading: str, step: TimeStep | None
+) -> NDArray[np.float64]:
+    """The seconds since 1970 of dates in one reading: of UTC, or local ones where all rows are at one time of day."""
+    moments = {key: parse_moment(cell, reading) for key, cell in distinct.items()}
+    local = {key: np.nan if moment is None else moment.local - EPOCH for key, moment in moments.items()}
+    offset = {key: 0.0 if moment is None else moment.offset or 0.0 for key, moment in moments.items()}
+    is_daily = len({seconds % DAY for seconds in local.values()}) == 1
+    if step is not None:
+        is_daily = step.unit != "s" or step.count % DAY == 0
+    return np.array([local[key] - offset[key] * (not is_daily) for key in keys])
+
+
+def _count_irregular(seconds: NDArray[np.float64], groups: Sequence[Seconds], step: TimeStep | None) -> int:
+    """Rows that do not follow the one above at the regular step."""
+    values = seconds.astype(np.int64)
+    step = step or infer_step(Times(values, are_dates=True), groups)
+    if step is None:
+        return 0
+    if step.count <= 0:  # dates that occur twice
+        return len(values)
+    series = (values[group].astype("datetime64[s]") for group in groups)
+    return sum(int((np.diff(step.positions(times[0], times)) != 1).sum()) for times in series)
+
+
+def _check_order_is_known(
+    name: str, cells: Sequence[Any], places: Sequence[Place], best: _Reading, others: Sequence[_Reading]
+) -> None:
+    """Ask where dates are as regular in another order of the day and the month; raises InputError."""
+    others = [one for one in others if one.rank == best.rank and one.name in ORDERS]
+    other = next((one for one in others if (one.seconds != best.seconds).any()), None)
+    if other is None or best.name not in ORDERS:
+        return
+    row = int(np.argmax(best.seconds != other.seconds))
+    days = [str(np.datetime64(int(one.seconds[row]), "s").astype("datetime64[D]")) for one in (best, other)]
+    raise error_at(
+        places[row],
+        translate(
+            "column {name} holds {cell}, which is {first} ({reading}) or {second} ({other}); say which with "
+            "`date_order={order}` or `date_order={other_order}`",
+            name=quote(name),
+            cell=quote(cells[row]),
+            first=days[0],
+            reading=translate(best.name),
+            second=days[1],
+            other=translate(other.name),
+            order=ORDERS[best.name],
+            other_order=ORDERS[other.name],
+        ),
+    )
 
 
 def check_order(
@@ -205,6 +316,31 @@ def infer_step(times: Times, groups: Sequence[Seconds]) -> TimeStep | None:
         if any(((day == FRIDAY) & (np.diff(v) == 3 * DAY)).any() for day, v in zip(days, series, strict=True)):
             return TimeStep("B")
     return TimeStep("s", usual)
+
+
+def check_one_step(
+    name: str, times: Times, step: TimeStep | None, groups: dict[str, Seconds], places: Sequence[Place]
+) -> None:
+    """Refuse a series whose rows are all at another step than those of most series; raises InputError."""
+    for series, rows in groups.items() if step is not None and len(groups) > 1 else ():
+        own = infer_step(times, [rows]) if len(rows) >= REGULAR_ROWS else None
+        if own in (None, step) or not times.are_dates:
+            continue
+        dates = times.values[rows].astype("datetime64[s]")
+        if (np.diff(own.positions(dates[0], dates)) == 1).all() and (
+            np.diff(step.positions(dates[0], dates)) != 1
+        ).all():
+            raise error_at(
+                places[rows[0]],
+                translate(
+                    "series {series} is {own} by column {name}, and most rows are {step}; train a model for each, or "
+                    "count the rows with `time` ''",
+                    series=quote(series),
+                    own=own,
+                    name=quote(name),
+                    step=step,
+                ),
+            )
 
 
 def _months(seconds: Seconds) -> Seconds:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from ohlol.config import DataSettings
 from ohlol.data.lines import Line, Lines, error_at, nfc, quote
 from ohlol.data.readers.base import CERTAIN, Confidence, Contents, Reader, default_task
+from ohlol.data.readers.column_names import list_names
+from ohlol.data.readers.doubts import spelling
 from ohlol.data.readers.tables import number
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
@@ -79,12 +81,20 @@ def _header(lines: list[Line]) -> dict[str, str]:
     return {name: value.strip() for name, _, value in words}
 
 
+def _classes(lines: Lines) -> dict[object, str]:
+    """The classes that the header names, by what their spellings have in common; none where it names none."""
+    words = (line.text.split() for line in lines.until(_is_data))
+    names = next((names[2:] for names in words if names and names[0].lower() == "@classlabel"), [])
+    return {spelling(nfc(name)): nfc(name) for name in names}
+
+
 def _series(lines: Lines, settings: DataSettings, has_target: bool, with_targets: bool) -> "Iterator[LabelledSeries]":
     import numpy as np
 
     from ohlol.data.readers.labelled import LabelledSeries
 
     dimensions = count = 0
+    classes = _classes(lines) if with_targets else {}
     is_quantity = TARGET_KINDS[settings.task or ""].quantity
     is_below = False
     for line in lines:
@@ -92,7 +102,19 @@ def _series(lines: Lines, settings: DataSettings, has_target: bool, with_targets
             is_below = is_below or _is_data(line.text)
             continue
         parts = line.text.split(":")
+        if has_target and len(parts) == 1:
+            raise error_at(line.place, translate("the series has no target after its last colon"))
         target = nfc(parts.pop().strip()) if has_target else None
+        target = classes.get(spelling(target or ""), target)
+        if classes and target and target not in classes.values():
+            raise error_at(
+                line.place,
+                translate(
+                    "the class {target} is none of those of @classLabel, {classes}",
+                    target=quote(target),
+                    classes=list_names(tuple(classes.values())),
+                ),
+            )
         columns = [[_value(cell, line) for cell in part.split(",")] for part in parts]
         lengths = {len(column) for column in columns}
         if len(lengths) != 1:
