@@ -44,6 +44,8 @@ class DataSettings:
     """The thousands separator of numbers in a text file, one of `THOUSANDS_MARKS`; None means that they have none."""
     date_order: str | None = None
     """One of `DATE_ORDERS`: the order of the numbers in dates such as 01/02/2020; None means that the dates say it."""
+    missing: str | None = None
+    """Cells of a table that stand for a missing value, such as -999, separated by commas."""
     label_separator: str | None = None
     """What separates the labels of a set in a text file."""
     sheet: str | None = None

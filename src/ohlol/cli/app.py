@@ -94,6 +94,10 @@ Thousands = Annotated[
     str | None,
     typer.Option(help="Thousands separator of numbers: , . ' _ or a space; by default none.", rich_help_panel=DATA),
 ]
+Missing = Annotated[
+    str | None,
+    typer.Option(help="Cells that stand for a missing value, such as -999; several with commas.", rich_help_panel=DATA),
+]
 DateOrder = Annotated[
     str | None,
     typer.Option(help="Order of the numbers in dates such as 01/02/2020: ymd, dmy or mdy.", rich_help_panel=DATA),

@@ -25,6 +25,7 @@ from ohlol.cli.app import (
     LabelSeparator,
     Layout,
     Level,
+    Missing,
     Observed,
     Season,
     Series,
@@ -86,6 +87,7 @@ def train(
     decimal: Decimal = None,
     thousands: Thousands = None,
     date_order: DateOrder = None,
+    missing: Missing = None,
     label_separator: LabelSeparator = None,
     sheet: Sheet = None,
     reversed: Annotated[

@@ -6,6 +6,7 @@ import numpy as np
 
 from ohlol.config import DataSettings
 from ohlol.data.dates import ORDERS
+from ohlol.data.lines import quote
 from ohlol.data.panel import Panel
 from ohlol.data.readers.column_names import list_names, split_names
 from ohlol.utils.translation import join_phrases, message_id, translate
@@ -66,6 +67,9 @@ class Interpretation:
         parts += [translate("decimal mark {decimal!r}", decimal=settings.decimal)] if settings.decimal else []
         parts += (
             [translate("thousands separator {thousands!r}", thousands=settings.thousands)] if settings.thousands else []
+        )
+        parts += (
+            [translate("missing values written as {names}", names=quote(settings.missing))] if settings.missing else []
         )
         parts += (
             [translate("labels separated by {label_separator!r}", label_separator=settings.label_separator)]

@@ -387,7 +387,7 @@ def test_rows_without_a_target_at_the_end_are_not_read(write: Write) -> None:
     with pytest.warns(InputWarning) as caught:
         panel, settings, _ = panel_of(path, target="y", known="p")
     assert str(caught[0].message).endswith(
-        "a.csv: the last rows have no value of a target, from 2020-01-10 on (3 rows); they are not read, and forecasts begin "
+        "a.csv: the last rows have no value of a target, from 2020-01-10 on (rows: 3); they are not read, and forecasts begin "
         "there"
     )
     assert panel.series[0].values[:, 0].tolist() == WAVE[:9]
@@ -405,6 +405,27 @@ def test_nines_far_from_other_values_are_a_warning(
     messages = [str(entry.message) for entry in recwarn.list]
     assert len(messages) == (count > 0)
     assert all(f"column 'y' holds {code} ({count} rows), far from all other values, 1 to 9" in one for one in messages)
+    assert all(one.endswith(f"if it stands for a missing value, say so with `missing={code}`") for one in messages)
+
+
+def test_cells_that_stand_for_a_missing_value_are_chosen(write: Write, recwarn: pytest.WarningsRecorder) -> None:
+    path = write("a.csv", table("date,y,z", days(12), ["-999", "M", "-999.0", *WAVE[3:]], WAVE))
+    assert (
+        "'y' is 'M', which is not a finite number; name what stands for a missing value with `missing`"
+        in panel_error(path)
+    )
+    recwarn.clear()
+    panel, settings, interpretation = panel_of(path, missing="-999,M")
+    assert np.isnan(panel.series[0].values).tolist() == [[n < 3, False] for n in range(12)]
+    assert "missing values written as '-999,M'" in str(interpretation)
+    assert read_panel(path, settings).settings == settings
+    frame = read_records([{"y": float(y)} for y in [*WAVE, -999, 4]])
+    assert frame is not None
+    assert np.isnan(read_panel(frame, DataSettings(missing="-999")).panel.series[0].values[12, 0])
+    assert not recwarn.list
+    labels = write("b.csv", "text,label\n" + "".join(f"text {n * n},{'ab?'[n % 3]}\n" for n in range(12)))
+    chosen = DataSettings(task="classify", input="text", target="label", missing="?")
+    assert read_error(labels, chosen).startswith("b.csv:4: column 'label' is empty; a class is a text or a number")
 
 
 def test_true_and_false_are_numbers_of_covariates(write: Write) -> None:
@@ -436,6 +457,14 @@ def test_a_column_without_values_is_not_read(write: Write) -> None:
 def test_a_row_that_may_be_a_series_is_a_question(write: Write, header: str, rows: str, message: str) -> None:
     path = write("a.csv", f"{header}\n{rows}".lstrip())
     assert panel_error(path, task="forecast").startswith(message)
+
+
+def test_a_number_beside_columns_of_dates_is_a_question(write: Write) -> None:
+    path = write("a.csv", f"shop,{','.join(days(5))}\n17,5,3,4,2,7\n4,2,2,7,1,3\n")
+    assert panel_error(path, layout="wide").startswith("a.csv: column 'shop' has no date as its name, as other columns")
+    panel = panel_of(path, layout="wide", series="shop").panel
+    assert rows_of(panel) == {"17": [[5], [3], [4], [2], [7]], "4": [[2], [2], [7], [1], [3]]}
+    assert panel.step == DAILY
 
 
 def test_a_gap_is_a_warning(write: Write) -> None:

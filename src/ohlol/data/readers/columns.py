@@ -29,6 +29,7 @@ from ohlol.data.readers.tables import (
     DELIMITERS,
     Row,
     Table,
+    clear_missing,
     csv_boundary,
     csv_table,
     delimiter_of,
@@ -148,7 +149,14 @@ class ColumnsReader(Reader):
         return first, next(ranges, None) is None
 
     def table(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Table | None:
-        """The table of a file; None where it is plain text with a sequence in each line."""
+        """The table of a file, without the cells of missing values; None for plain text with a sequence in each "
+        "line."""
+        table = self._table(lines, settings, with_targets=with_targets)
+        if table is not None and settings.missing:
+            table.rows = clear_missing(table.rows, split_names(settings.missing), table.number_format)
+        return table
+
+    def _table(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Table | None:
         kind = self._kind(lines, settings, with_targets)
         if kind == "arrow":
             from ohlol.data.readers.arrow import arrow_table

@@ -68,7 +68,7 @@ FEW_CLASSES = 20
 """Different numbers that can be the classes of a target, such as marks; more are quantities."""
 SPAN_LABEL = re.compile(r"O|[BIESLUM]-\S+")
 """A label of a word that marks spans."""
-NINES, FAR = re.compile(r"-?99+(\.9+)?|-?9{1,2}\.99+"), 3.0
+NINES, FAR = re.compile(r"-99+(\.9+)?|999+(\.9+)?|-?9{1,2}\.99+"), 3.0
 """Numbers that stand for a missing value, and how many ranges of the others they are away from these."""
 DIGITS = re.compile(r"\d")
 FEW_ROWS = 10
@@ -704,7 +704,7 @@ def warn_of_far_values(stats: TableStats, columns: Iterable[int]) -> None:
             warnings.warn(
                 translate(
                     "{file}: column {name} holds {far:.10g} ({count:,} rows), far from all other values, {low:.6g} to "
-                    "{high:.6g}: if it stands for a missing value, leave such cells empty",
+                    "{high:.6g}: if it stands for a missing value, say so with `missing={far:.10g}`",
                     file=stats.file,
                     name=quote(stats.names[index]),
                     far=far,

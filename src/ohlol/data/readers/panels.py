@@ -351,8 +351,8 @@ def _value(row: Row, table: Table, column: int, *, may_be_boolean: bool = False)
     raise error_at(
         row.place,
         translate(
-            "column {names} is {cell}, which is not a finite number; leave the cell of a missing value empty, "
-            "or choose other columns with `target`",
+            "column {names} is {cell}, which is not a finite number; name what stands for a missing value with "
+            "`missing`, or choose other columns with `target`",
             names=quote(table.names[column]),
             cell=quote(cell),
         ),
@@ -432,7 +432,7 @@ def _cut_ends(series: Sequence[TimeSeries], targets: int, file: str, step: TimeS
         first = Panel((), PanelColumns(()), step, 1).describe(one, end)
         warnings.warn(
             translate(
-                "{file}: the last rows{of} have no value of a target, from {first} on ({count:,} rows{others}); they "
+                "{file}: the last rows{of} have no value of a target, from {first} on (rows: {count:,}{others}); they "
                 "are not read, and forecasts begin there",
                 file=file,
                 of=translate(" of series {name}", name=quote(one.name)) if one.name else "",
@@ -549,6 +549,15 @@ def _read_wide(
             "{file}: no column of numbers to forecast; there are {names}",
             file=stats.file,
             names=list_names(stats.names),
+        )
+    undated = [i for i in columns if not _is_dated(stats.names[i])]
+    if undated and 2 * len(undated) < len(columns):
+        raise InputError(
+            "{file}: column {name} has no date as its name, as other columns of numbers have; where it names the "
+            "series, say "
+            "so with `series`",
+            file=stats.file,
+            name=quote(stats.names[undated[0]]),
         )
     doubts.check_number_forms(stats, columns, "static")
     times, at = _header_times([stats.names[i] for i in columns], Place(stats.file, 1)), np.arange(len(columns))

@@ -388,6 +388,16 @@ def number(cell: Any, form: NumberFormat = PLAIN) -> float | None:
         return None
 
 
+def clear_missing(rows: Iterable[Row], names: Sequence[str], form: NumberFormat = PLAIN) -> Iterator[Row]:
+    """The rows with None in place of cells that hold one of some texts, or its number."""
+    texts = {name.strip() for name in names}
+    numbers = {value for name in texts if (value := number(name, form)) is not None}
+    for row in rows:
+        is_missing = [str(cell).strip() in texts or number(cell, form) in numbers for cell in row.cells]
+        cells = [None if gone else cell for cell, gone in zip(row.cells, is_missing, strict=True)]
+        yield Row(cells, row.place)
+
+
 def is_empty(cell: Any) -> bool:
     """Whether a cell holds nothing, or white space alone."""
     return cell is None or (isinstance(cell, str) and not cell.strip())
