@@ -14,6 +14,7 @@ from ohlol.data.dates import (
     days_in_numbers,
     is_date,
     is_time_name,
+    is_unix_name,
     parse_date,
     parse_moment,
 )
@@ -81,6 +82,9 @@ def test_dates_of_python_are_dates():
         ("3Q20", PERIOD, "2020-07-01"),
         ("2020-Q3", PERIOD, "2020-07-01"),
         ("2020H2", PERIOD, "2020-07-01"),
+        ("2020-S2", PERIOD, "2020-07-01"),
+        ("Q3'20", PERIOD, "2020-07-01"),
+        ("H2 2020", PERIOD, "2020-07-01"),
         ("2020M07", PERIOD, "2020-07-01"),
     ],
 )
@@ -95,6 +99,10 @@ def test_forms_of_dates(cell: str, reading: str, meant: str):
         "Jan 15", "15 Jan", "Jan", "Januar 2020", "FY2020", "2020Q5", "5Q20", "2020H3", "H1", "2020-W54", "31 Feb 2020",
         "01/05/2020 13:00 PM", "01/05/2020 0:30 am", "May be 2020", "2020-01-01 00:00 CET", "2008/2009", "12:30", "Q1",
         "1. März 2020", "2020年13月",
+        "H123",
+        "Q120",
+        "S1-20",
+        "1000S1",
     ],
 )  # fmt: skip
 def test_other_texts_are_no_dates(cell: str):
@@ -138,6 +146,11 @@ def test_days_in_numbers(numbers: list[int], name: str, meant: list[str]):
 )
 def test_other_numbers_are_no_days(numbers: list[int], name: str):
     assert days_in_numbers(numbers, name) is None
+
+
+@pytest.mark.parametrize(("name", "is_unix"), [("ts", True), ("event_time", True), ("time_spent", False), ("1", False)])
+def test_names_of_unix_time(name: str, is_unix: bool):
+    assert is_unix_name(name) == is_unix
 
 
 @pytest.mark.parametrize(

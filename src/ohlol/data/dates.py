@@ -31,7 +31,7 @@ MONTH = (
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 GAP, YEAR, DAY = r"[-/ ,.]{1,2}", r"(?P<year>\d{4}|\d{2})", r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
-DATED = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}\b", re.ASCII)
+DATED = re.compile(r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4})\b", re.ASCII)
 """The start of a text that is meant as a date, in whatever form it goes on."""
 WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}\.?,? +", re.ASCII | re.IGNORECASE)
 NAMED = [
@@ -50,11 +50,13 @@ MONTHS_OF = {"M": 1, "Q": 3, "H": 6, "S": 6}
 PERIODS = [
     re.compile(form, re.ASCII | re.IGNORECASE)
     for form in (
-        r"(?P<year>\d{4})[- ]?(?P<unit>[MQHS])(?P<number>\d{1,2})",
-        r"(?P<unit>[QHS])(?P<number>\d)[-/ ]?'?(?P<year>\d{4}|\d{2})",
-        r"(?P<number>\d)[QHS](?<=(?P<unit>[QHS]))[-/ ]?'?(?P<year>\d{4}|\d{2})",
+        r"(?P<year>\d{4})(?:[- ]?[MQH]|-S)(?<=(?P<unit>[MQHS]))(?P<number>\d{1,2})",
+        r"(?P<unit>[QHS])(?P<number>\d)[-/ ](?P<year>\d{4})",
+        r"(?P<unit>Q)(?P<number>\d)(?:[-/ ]|[ -]?')(?P<year>\d{2})",  # not "H123", which is a name
+        r"(?P<number>\d)(?P<unit>[QH])[-/ ]?'?(?P<year>\d{4}|\d{2})",
     )
 ]
+"""Months, quarters and halves of a year."""
 TIME_WORDS = {
     "t", "date", "datetime", "ds", "day", "month", "week", "quarter", "year", "time", "timestamp", "ts", "period",
     "epoch", "unix", "unixtime", "yyyymm", "yyyymmdd", "yearmonth", "yearweek", "fy", "datum", "uhrzeit", "zeit",
@@ -78,6 +80,11 @@ EPOCH_DAY = 719_162
 """The days from year 1 to 1970."""
 UNIX_FIRST, UNIX_LAST = 3e8, 4.2e9
 """The seconds of Unix time from 1979 to 2103."""
+UNIX_WORDS = {
+    "t", "ts", "ds", "date", "datetime", "time", "timestamp", "epoch", "unix", "unixtime", "event", "open", "utc", "s",
+    "ms", "us", "ns"
+}  # fmt: skip
+"""Words of the names of columns of Unix time."""
 UNIX_UNITS = (1, 10**3, 10**6, 10**9)
 """How many units of Unix time are a second; the bounds of no two overlap."""
 
@@ -107,6 +114,15 @@ def is_time_name(name: str) -> bool:
     [True, True, True, True, False]
     """
     return bool(name_words(name) & TIME_WORDS) or TIME_CHARACTERS.search(name) is not None
+
+
+def is_unix_name(name: str) -> bool:
+    """Whether the name of a column is that of times alone, so that large integers in it may be Unix time.
+
+    >>> is_unix_name("ts_ms"), is_unix_name("response_time")
+    (True, False)
+    """
+    return set() < name_words(name) <= UNIX_WORDS
 
 
 def parse_date(cell: Any, reading: str) -> float | None:

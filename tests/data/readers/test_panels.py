@@ -17,6 +17,7 @@ from data.reading import DATA, Write, needs_data, read_error, slow_disk
 from ohlol.config import DataSettings
 from ohlol.data.frames import read_records
 from ohlol.data.panel import Panel, PanelColumns, TimeStep, align_future, format_time
+from ohlol.data.readers.column_stats import SAMPLE_ROWS
 from ohlol.data.sequences import PanelData, read, read_panel
 from ohlol.utils.errors import InputError, InputWarning
 
@@ -352,6 +353,33 @@ def test_dates_that_are_not_read_are_a_question(
     assert panel_of(path, time="").panel.step == TimeStep()
 
 
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("version", [f"1.{n}.0" for n in range(12)]),
+        ("address", [f"10.0.0.{n}" for n in range(12)]),
+        ("phone", [f"12-34-{n + 10}" for n in range(12)]),
+        ("code", [f"H{n + 100}" for n in range(12)]),
+        ("order", [f"2020-{1000 + n}" for n in range(12)]),
+        ("count", [201001 + 7 * n for n in range(12)]),
+        ("response_time_ns", [400_000_000 + 7 * n * n for n in range(12, 0, -1)]),
+    ],
+)
+def test_codes_and_counts_are_no_dates(write: Write, name: str, cells: Any) -> None:
+    panel, settings, _ = panel_of(write("a.csv", table(f"{name},y", cells, WAVE)), target="y")
+    assert (settings.time, panel.step) == (None, TimeStep())
+
+
+def test_a_cell_without_a_date_far_from_the_start_is_named(write: Write) -> None:
+    path = write("a.csv", table("date,y", [*days(SAMPLE_ROWS + 9), "Total"], (WAVE * 999)[: SAMPLE_ROWS + 10]))
+    assert f"column 'date' holds dates (ISO), and 'Total' in a.csv:{SAMPLE_ROWS + 11} is none" in panel_error(path)
+
+
+def test_a_column_without_letters_in_its_name_is_no_part_of_a_date(write: Write) -> None:
+    path = write("a.csv", table("year,1,y", range(2000, 2012), WAVE, WAVE[::-1]))
+    assert panel_of(path).settings.time == "year"
+
+
 def test_numbers_of_a_column_of_times_that_increase_are_no_target(write: Write) -> None:
     path = write("a.csv", table("time,co2", [f"{1959 + n / 12:.3f}" for n in range(12)], WAVE))
     assert panel_of(path).panel.columns.targets == ("co2",)
@@ -396,7 +424,7 @@ def test_rows_without_a_target_at_the_end_are_not_read(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "count"), [("-999", 2), ("9999.9", 1), ("-99.9", 3), ("-9.99", 0), ("-998", 0), ("12", 0)]
+    ("code", "count"), [("-999", 2), ("9999.9", 1), ("-99.9", 3), ("-9.99", 0), ("99.99", 0), ("-998", 0), ("12", 0)]
 )
 def test_nines_far_from_other_values_are_a_warning(
     write: Write, code: str, count: int, recwarn: pytest.WarningsRecorder

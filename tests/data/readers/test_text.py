@@ -55,7 +55,15 @@ def test_lines_that_are_no_text_are_a_question(write: Write, content: str, probl
 
 
 @pytest.mark.parametrize(
-    "text", ["one two\n" * 9, "1 and 2\n3 and 4\nor five\nor six\n", "and/or\neither/or\n" * 3, "1\n2\n"]
+    "text",
+    [
+        "one two\n" * 9,
+        "1 and 2\n3 and 4\nor five\nor six\n",
+        "and/or\neither/or\n" * 3,
+        "/usr/BIN\n/usr/LIB\n" * 9,
+        "1 In the\n2 And the\n" * 4,
+        "1\n2\n",
+    ],
 )
 def test_other_texts_are_texts(write: Write, text: str):
     assert read(write("a.txt", text)).settings.format == "text"

@@ -12,6 +12,7 @@ from ohlol.data.dates import (
     UNIX_UNITS,
     days_in_numbers,
     is_time_name,
+    is_unix_name,
     parse_date,
 )
 from ohlol.data.lines import StaticCell, nfc
@@ -27,6 +28,8 @@ MISSING = {
 """What files write, in any case, for a value that is missing."""
 COUNTED_ROWS = 4
 """Rows from which on a column with a constant step counts them; in fewer rows it may be chance."""
+DATED_ROWS = 8
+"""Rows from which on increasing integers that can all be days are such, whatever the name of their column."""
 SAMPLE_ROWS = 1 << 12
 """Rows from the start of a table that are kept, to compare columns with each other."""
 STEP_ROUNDING = 1e-6
@@ -137,7 +140,7 @@ class ColumnStats:
             self.integers = self.integers and value == int(value)
             self.low, self.high = min(self.low, value), max(self.high, value)
             self.order.add(value, cell, row)
-            self.dates = {}
+            self.no_date, self.dates = self.no_date or row, {}
             return
         self.not_finite = self.not_finite or row
         self.numbers += value is not None
@@ -157,6 +160,10 @@ class ColumnStats:
                 del self.dates[reading]
             else:
                 self.dates[reading].add(value, cell, row)
+        self.no_date = self.no_date or (None if self.dates else row)
+
+    no_date: Row | None = None
+    """The first row from which on no reading allows all cells."""
 
     @property
     def counted(self) -> int:
@@ -235,7 +242,7 @@ class TableStats:
     def unix_unit(self, index: int) -> float:
         """The seconds of the unit of a column of Unix time: 1, or 0.001 for milliseconds; 0 for another column."""
         column = self.columns[index]
-        if not (column.is_numeric and column.integers and is_time_name(self.names[index])):
+        if not (column.is_numeric and column.integers and is_unix_name(self.names[index])):
             return 0.0
         low, high = column.low, column.high
         return next((1 / unit for unit in UNIX_UNITS if UNIX_FIRST * unit <= low <= high <= UNIX_LAST * unit), 0.0)
@@ -245,7 +252,7 @@ class TableStats:
         column, name = self.columns[index], self.names[index]
         if not (column.filled and column.is_numeric and column.integers and column.filled == self.rows):
             return False
-        is_time = is_time_name(name) or (column.order.increases and column.order.count >= COUNTED_ROWS)
+        is_time = is_time_name(name) or (column.order.increases and column.order.count >= DATED_ROWS)
         numbers = (number(value, self.number_format) for value in column.values)
         return is_time and days_in_numbers([int(value or 0) for value in numbers], name) is not None
 

@@ -68,7 +68,7 @@ FEW_CLASSES = 20
 """Different numbers that can be the classes of a target, such as marks; more are quantities."""
 SPAN_LABEL = re.compile(r"O|[BIESLUM]-\S+")
 """A label of a word that marks spans."""
-NINES, FAR = re.compile(r"-99+(\.9+)?|999+(\.9+)?|-?9{1,2}\.99+"), 3.0
+NINES, FAR = re.compile(r"-99+(\.9+)?|999+(\.9+)?|-9{1,2}\.99+"), 3.0
 """Numbers that stand for a missing value, and how many ranges of the others they are away from these."""
 DIGITS = re.compile(r"\d")
 FEW_ROWS = 10
@@ -213,7 +213,7 @@ def find_date_parts(stats: TableStats, columns: Sequence[int], keys: Sequence[in
 def _find_part(stats: TableStats, columns: Sequence[int], words: set[str], bounds: tuple[int, int]) -> int | None:
     """The column of integers within bounds that is named by one of some words alone."""
     fits = (i for i in columns if bounds[0] <= stats.columns[i].low <= stats.columns[i].high <= bounds[1])
-    return next((i for i in fits if name_words(stats.names[i]) <= words), None)
+    return next((i for i in fits if set() < name_words(stats.names[i]) <= words), None)
 
 
 def find_months(stats: TableStats) -> list[int]:
@@ -238,7 +238,8 @@ def find_unread_dates(stats: TableStats, columns: Iterable[int]) -> dict[int, st
         counts = count_dates(cells[:COMPARED_DATES])
         reading = max(counts, key=lambda name: counts[name])
         if 2 * counts[reading] > len(cells[:COMPARED_DATES]) or (counts[reading] and all(map(is_date, cells))):
-            row = next(row for row in stats.sample if parse_date(row.cells[index], reading) is None)
+            row = next((row for row in stats.sample if parse_date(row.cells[index], reading) is None), column.no_date)
+            assert row is not None
             found[index] = translate(
                 "holds dates ({reading}), and {cell} in {place} is none",
                 reading=translate(reading),

@@ -33,6 +33,7 @@ def _has_columns(texts: list[str], mark: str) -> bool:
 def _check_lines(file: str, texts: list[str]) -> None:
     """Ask where lines are numbers, words with tags, or a file of another program; raises InputError."""
     cells = [text.split() for text in texts]
+    words = [word for row in cells for word in row]
     known = next((kind for start, kind in KINDS.items() if texts and texts[0].lower().startswith(start)), None)
     if known is not None:
         problem = translate("it begins as {kind}, which is not read; write it as CSV, or as a .ts file", kind=known)
@@ -46,7 +47,7 @@ def _check_lines(file: str, texts: list[str]) -> None:
                 count=len(cells[0]),
             )
         )
-    elif len(texts) >= MIN_LINES and all(TAGGED.fullmatch(word) for row in cells for word in row):
+    elif len(words) >= 2 * MIN_LINES and len(words) >= 2 * len(texts) and all(map(TAGGED.fullmatch, words)):
         problem = translate(
             "its words have tags, such as {word}; to label words, write a word and its tag a line, separated by a "
             "tab, and a blank line after each sentence",
@@ -58,8 +59,11 @@ def _check_lines(file: str, texts: list[str]) -> None:
 
 
 def _holds_numbers(rows: list[list[str]]) -> bool:
-    """Whether some column holds a number in each row."""
-    return any(all(number(cell) is not None for cell in column) for column in zip(*rows, strict=True))
+    """Whether at least half of the columns hold numbers, also with their index before a colon, in each row."""
+    columns = list(zip(*rows, strict=True))
+    return 2 * sum(all(number(cell.partition(":")[2] or cell) is not None for cell in one) for one in columns) >= len(
+        columns
+    )
 
 
 class TextReader(Reader):

@@ -176,6 +176,8 @@ def _read_dates(
         seconds = _clock_times(keys, distinct, reading, step)
         backward = sum(int((np.diff(seconds[group]) < 0).sum()) for group in groups)
         readings.append(_Reading(int(np.isnan(seconds).sum()), backward, 0, reading, seconds))
+        if reading == "ISO" and not readings[0].failures:  # which leaves nothing open
+            break
     best = min(readings, key=lambda one: one.rank)
     if not best.failures:
         others = [one for one in readings if one.rank == best.rank]
@@ -275,8 +277,8 @@ def check_order(
             raise error_at(
                 place,
                 translate(
-                    "column {name} has {cell} twice{of}; {settle}, or give a date and a time of day, in two "
-                    "columns, as `time`",
+                    "column {name} has {cell} twice{of}; {settle}, give a date and a time of day, in two columns, as "
+                    "`time`, or count the rows with `time` ''",
                     name=quote(name),
                     cell=cell,
                     of=of,
@@ -324,7 +326,7 @@ def check_one_step(
     """Refuse a series whose rows are all at another step than those of most series; raises InputError."""
     for series, rows in groups.items() if step is not None and len(groups) > 1 else ():
         own = infer_step(times, [rows]) if len(rows) >= REGULAR_ROWS else None
-        if own in (None, step) or not times.are_dates:
+        if own is None or own == step or not times.are_dates:
             continue
         dates = times.values[rows].astype("datetime64[s]")
         if (np.diff(own.positions(dates[0], dates)) == 1).all() and (
