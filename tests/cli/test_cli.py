@@ -133,6 +133,18 @@ def test_the_profile_of_a_file(run: Run, tmp_path: Path) -> None:
     assert not Path("runs").exists()
 
 
+def test_options_say_how_dates_and_missing_values_are_written(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("date,y\n" + "".join(f"0{n}/01/2020,{-999 if n == 4 else n % 4}\n" for n in range(1, 10)))
+    assert refused(run("data", path)).endswith("say which with --date-order dmy or --date-order mdy")
+    out = done(run("data", path, "--date-order", "mdy"))
+    assert "monthly, 9 rows, season of 12, dates with the month first" in out
+    assert out.splitlines()[-2].endswith("if it stands for a missing value, say so with --missing -999")
+    out = done(run("data", path, "--date-order", "dmy", "--missing", "-999"))
+    assert "daily, 9 rows, season of 7, missing values: 1, dates with the day first" in out
+    assert "far from all other values" not in out
+
+
 def test_compressed_files_and_encodings(run: Run, trained: Path) -> None:
     plain = trained / "pairs.tsv"
     other = Path("other.tsv.gz")

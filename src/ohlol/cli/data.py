@@ -1,6 +1,7 @@
 """`ohlol data`: how a file is read and what it holds, without training."""
 
 import json
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -33,6 +34,7 @@ from ohlol.cli.app import (
     choose_data_settings,
     console,
 )
+from ohlol.cli.flags import name_flags
 from ohlol.cli.tune import train_command
 from ohlol.config import DataSettings
 from ohlol.utils.errors import InputError
@@ -72,6 +74,7 @@ def data(
     from ohlol.data.profile import profile
 
     found = profile(file, DataSettings(**settings))
+    found = replace(found, warnings=tuple(name_flags(warning, app, "data") for warning in found.warnings))
     stated = {name: value for name, value in settings.items() if value is not None}
     command = train_command([file], None, "auto", stated) if found.refusal is None else None
     if as_json:

@@ -324,9 +324,11 @@ def check_one_step(
     name: str, times: Times, step: TimeStep | None, groups: dict[str, Seconds], places: Sequence[Place]
 ) -> None:
     """Refuse a series whose rows are all at another step than those of most series; raises InputError."""
-    for series, rows in groups.items() if step is not None and len(groups) > 1 else ():
+    if step is None or not times.are_dates or len(groups) < 2:
+        return
+    for series, rows in groups.items():
         own = infer_step(times, [rows]) if len(rows) >= REGULAR_ROWS else None
-        if own is None or own == step or not times.are_dates:
+        if own is None or own == step:
             continue
         dates = times.values[rows].astype("datetime64[s]")
         if (np.diff(own.positions(dates[0], dates)) == 1).all() and (
