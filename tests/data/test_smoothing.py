@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ohlol.data.smoothing import Models, list_models, run, seasonal_naive, smooth
+from ohlol.data.smoothing import Models, list_models, mean_of_two_seasons, run, seasonal_naive, smooth
 
 RNG = np.random.default_rng(0)
 
@@ -92,6 +92,27 @@ def test_seasonal_naive_repeats_the_last_season():
 def test_seasonal_naive_skips_missing_values():
     y = np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.nan, 7.0, 8.0])
     assert seasonal_naive(y, 4, 4)[-1].tolist() == [5.0, 2.0, 7.0, 8.0]
+
+
+def test_the_mean_of_two_seasons_has_each_phase_of_both():
+    y = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 8.0])
+    means = mean_of_two_seasons(seasonal_naive(y, 2, 3), 2)
+    assert means[-1].tolist() == [4.0, 6.0, 4.0]
+    assert means[1].tolist() == [1.0, 2.0, 1.0]  # one season only
+
+
+def test_the_mean_of_two_seasons_helps_where_seasons_differ_by_noise():
+    errors = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        y = np.tile([5.0, 9.0, 2.0, 4.0], 16) + rng.normal(0, 1, 64)
+        future = np.array([5.0, 9.0, 2.0, 4.0])
+        naive = seasonal_naive(y, 4, 4)
+        forecasts = naive[-1], mean_of_two_seasons(naive, 4)[-1], smooth(y, (4,), 4)[-1]
+        errors.append([((forecast - future) ** 2).mean() for forecast in forecasts])
+    last, mean, combined = np.mean(errors, axis=0)
+    assert mean == pytest.approx(last / 2, rel=0.25)
+    assert combined < mean
 
 
 def test_models_differ_and_need_no_season_without_one():

@@ -1,8 +1,8 @@
 """Exponential smoothing: the forecasts of a series by its own level, trend and season, from every row.
 
 Many models of the family ETS run over a series at once: additive errors, on the values and, where all are positive, on
-their logarithms; damped trends; seasons. Their forecasts are averaged by Akaike weights, and the average is combined
-with the seasonal naive forecast by the inverse of their squared errors. The network corrects what comes out.
+their logarithms; damped trends; seasons. Their forecasts are averaged by Akaike weights. The average, the last season
+and the mean of the last two are combined by the inverse of their squared errors. The network corrects what comes out.
 
 Sources: Hyndman, Koehler, Ord and Snyder, "Forecasting with Exponential Smoothing" (2008), for the recursion and its
 initial values; Burnham and Anderson, "Model Selection and Multimodel Inference" (2002), for the weights; Bates and
@@ -92,6 +92,8 @@ def smooth(values: Floats, seasons: tuple[int, ...], horizon: int, fit_rows: int
     rows = len(values) if fit_rows is None else fit_rows
     seasons = tuple(season for season in seasons if rows >= 2 * season + 2) or (1,)
     forecasts = [seasonal_naive(values, season, horizon) for season in seasons]
+    if seasons[-1] > 1:
+        forecasts.append(mean_of_two_seasons(forecasts[-1], seasons[-1]))
     if np.isfinite(values[:rows]).sum() >= MIN_VALUES:
         forecasts.insert(0, _average(values, seasons[0], horizon, rows))
     start = max(2 * seasons[0], seasons[-1])  # from which on each has its season
@@ -110,6 +112,13 @@ def seasonal_naive(values: Floats, season: int, horizon: int) -> Floats:
     last = fill_missing(filled)
     rows = np.arange(len(values))[:, None] + 1 + np.arange(horizon) % season - season
     return np.where(rows >= 0, last[np.maximum(rows, 0)], last[:, None])
+
+
+def mean_of_two_seasons(naive: Floats, season: int) -> Floats:
+    """The mean of the last two values of the same phase, from the seasonal naive forecasts; both are (T, h)."""
+    means = naive.copy()
+    means[season:] = (naive[season:] + naive[:-season]) / 2
+    return means
 
 
 def fill_missing(values: Floats) -> Floats:
