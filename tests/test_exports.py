@@ -18,7 +18,7 @@ def test_all_matches_the_exports() -> None:
     assert len(set(ohlol.__all__)) == len(ohlol.__all__)
     for name in ohlol.__all__:
         assert getattr(ohlol, name) is not None
-    assert set(ohlol.__all__) == {*ohlol._MODULES, "__version__"}
+    assert set(ohlol.__all__) == {*ohlol._MODULES, *ohlol._PACKAGES, "__version__"}
     scope: dict[str, object] = {}
     exec("from ohlol import *", scope)
     assert set(ohlol.__all__) <= set(scope)
@@ -40,6 +40,11 @@ def test_a_module_never_hides_a_function(name: str) -> None:
 def test_exports_import_in_a_fresh_process_in_any_order() -> None:
     code = "import ohlol.training.fit, ohlol; assert callable(ohlol.fit); "
     code += "from ohlol import fit, load; assert fit is ohlol.fit"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_packages_need_no_import_of_their_own() -> None:
+    code = "import ohlol; assert ohlol.nn.LSTM(2, 3).hidden_size == 3; assert 'gru' in ohlol.cells.CELLS"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

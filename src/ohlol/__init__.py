@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ohlol.utils.version import __version__
 
 if TYPE_CHECKING:
+    from ohlol import cells, explain, nn
     from ohlol.data.sequences import interpret
     from ohlol.explain.equivalence import compare as prove
     from ohlol.explain.shapes import shapes
@@ -29,10 +30,13 @@ __all__ = [
     "TrainedModel",
     "__version__",
     "accelerate",
+    "cells",
     "check_shapes",
+    "explain",
     "fit",
     "interpret",
     "load",
+    "nn",
     "prove",
     "restore",
     "shapes",
@@ -56,6 +60,8 @@ _MODULES = {
     "tune": "tuning.search",
 }
 """The module of each export, imported on first use, so that `import ohlol` does not import torch."""
+_PACKAGES = ("cells", "explain", "nn")
+"""Packages that are exports themselves."""
 _RENAMED = {"prove": "compare"}
 """Exports that have another name in their module."""
 
@@ -64,6 +70,8 @@ def __getattr__(name: str) -> Any:
     """Import an export on first use."""
     import importlib
 
+    if name in _PACKAGES:
+        return importlib.import_module(f"ohlol.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module 'ohlol' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"ohlol.{_MODULES[name]}"), _RENAMED.get(name, name))

@@ -17,7 +17,7 @@ from ohlol.ops.backend import empty, poison
 
 LEAST_BYTES = 1 << 19
 """Of a block; the C library keeps smaller ones itself."""
-MOST_BYTES = 1 << 26
+MOST_BYTES = 1 << 28
 """Of all blocks that a thread keeps."""
 _ALIGNMENT = 64
 _DTYPES: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
