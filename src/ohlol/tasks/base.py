@@ -34,6 +34,8 @@ class Task:
     """Steps of the optimizer that little data are trained for at least, within `max_epochs`."""
     max_epochs: int = 200
     """The most epochs for that."""
+    weights_per_step: float = 0.0
+    """Weights for each step of the training data below which a model has no dropout by default: it does not overfit."""
     span_head: str | None = None
     """The head of the default settings where labels mark spans, if that is another one."""
 

@@ -53,5 +53,6 @@ register(
         defaults=default_settings,
         search_space=search_space,
         usage='ohlol generate {run} --prompt "TEXT"',
+        weights_per_step=0.2,
     )
 )

@@ -34,7 +34,7 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import HEADS
 from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Callback
-from ohlol.training.length import choose_length
+from ohlol.training.defaults import choose_dropout, choose_length
 from ohlol.training.memory_check import check_memory
 from ohlol.training.optimizer import frozen_parts
 from ohlol.training.start import Start
@@ -328,7 +328,8 @@ def configure(
     if not tutorial or training.minutes:
         has_dev = prepared.dev is not None
         training = choose_length(config, prepared.train, chosen.training, has_validation_data=has_dev)
-        config = replace(config, training=training)
+        model = choose_dropout(config, prepared.train, chosen.model)
+        config = replace(config, model=model, training=training)
     if start is not None:
         config = replace(config, start=start.record(config, prepared.codec))
         frozen_parts(training.freeze, list(run_config.build_meta_model(config).parts))

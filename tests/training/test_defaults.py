@@ -1,4 +1,4 @@
-"""The default length of a training: epochs that follow data and model, patience, and a budget of minutes."""
+"""Defaults that follow the data and the model: epochs, patience, dropout, and a budget of minutes."""
 
 import json
 import math
@@ -11,16 +11,18 @@ from helpers import TINY, Recorder, bytes_of, names_file, prepared, sine_file, t
 from untrained import untrained
 
 import ohlol
+from ohlol.checkpoint.run_config import build_meta_model
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.tasks import TASKS
-from ohlol.training.fit import fit
-from ohlol.training.length import (
+from ohlol.training.defaults import (
     MAX_FACTOR,
     MAX_SERIES_EPOCHS,
     MIN_PATIENCE,
     PATIENCE_SHARE,
+    choose_dropout,
     choose_length,
 )
+from ohlol.training.fit import fit
 from ohlol.training.optimizer import learning_rate
 from ohlol.training.trainer import Interrupted, Trainer
 from ohlol.tuning.search import tune
@@ -88,6 +90,32 @@ def test_patience_is_a_share_of_the_epochs_where_data_were_set_apart() -> None:
     assert length("label", chosen=("patience",)).patience == 0
     assert length("label", chosen=("epochs",)).patience == 0  # whoever chose them gets them
     assert TASKS["forecast"].defaults("")[1].patience > 0  # a task may have its own
+
+
+@pytest.mark.parametrize("kind", ["next", "label"])
+def test_a_model_too_small_to_overfit_has_no_dropout(kind: str) -> None:
+    config, task = untrained(kind).config, TASKS[kind]
+    config = replace(config, model=replace(config.model, dropout=0.3))
+    weights = sum(parameter.numel() for parameter in build_meta_model(config).parameters())
+    little, much = Rows(weights // 10), Rows(weights)  # ten steps a row
+
+    def dropout(rows: Rows, *chosen: str) -> float:
+        return choose_dropout(config, rows, chosen).dropout  # pyright: ignore[reportArgumentType]
+
+    assert dropout(little) == 0.3
+    assert dropout(much) == (0.0 if task.weights_per_step else 0.3)
+    assert dropout(much, "dropout") == dropout(much, "hidden_size", "locked_dropout") == 0.3
+    assert choose_dropout(replace(config, model=replace(config.model, dropout=0.0)), little, ()).dropout == 0  # pyright: ignore
+
+
+def test_a_run_records_the_dropout_that_it_had(tmp_path: Path) -> None:
+    text = text_file(tmp_path / "text.txt")
+    settings = {**TINY, "task": "next", "format": "text", "hidden_size": 2, "embedding_size": 0}
+    assert TASKS["next"].defaults("char")[0].dropout > 0
+    long = tmp_path / "long.txt"
+    long.write_text(text.read_text() * 40)
+    assert ohlol.fit(long, **settings).config.model.dropout == 0
+    assert ohlol.fit(long, dropout=0.2, **settings).config.model.dropout == 0.2
 
 
 def test_minutes_leave_the_epochs_open() -> None:

@@ -1,9 +1,9 @@
-"""How long a training is where the user does not say: epochs that follow the data and the model, and patience."""
+"""Defaults that follow the amount of data and the size of the model: epochs, patience, dropout."""
 
 from collections.abc import Collection
 from dataclasses import replace
 
-from ohlol.checkpoint.run_config import RunConfig
+from ohlol.checkpoint.run_config import RunConfig, build_meta_model
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.batches import Dataset
 from ohlol.tasks import TASKS
@@ -38,6 +38,21 @@ def choose_length(
     if "epochs" not in chosen and not training.patience and has_validation_data:
         return replace(training, patience=max(MIN_PATIENCE, round(PATIENCE_SHARE * training.epochs)))
     return training
+
+
+def choose_dropout(config: RunConfig, train: Dataset, chosen: Collection[str]) -> ModelSettings:
+    """The model of a run, without dropout where it is too small to overfit and the user chose none.
+
+    Args:
+        config: the settings of the run.
+        train: the data that are trained on.
+        chosen: the names of the settings of the model that the user chose.
+    """
+    if not config.model.dropout or not {"dropout", "locked_dropout"}.isdisjoint(chosen):
+        return config.model
+    weights = sum(parameter.numel() for parameter in build_meta_model(config).parameters())
+    overfits = weights >= TASKS[config.task].weights_per_step * train.steps
+    return config.model if overfits else replace(config.model, dropout=0.0)
 
 
 def _count_epochs(config: RunConfig, train: Dataset) -> int:
