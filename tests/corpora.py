@@ -4,7 +4,8 @@ import numpy as np
 
 from ohlol.config import DataSettings
 from ohlol.data.lines import Place
-from ohlol.data.sequences import RawData, data_from_pairs
+from ohlol.data.pairs import data_from_pairs
+from ohlol.data.raw_data import RawData
 
 PAIRS = [("hello", "ohlol"), ("hole", "oleh")]
 

@@ -10,9 +10,10 @@ from helpers import cell_settings
 from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
+from ohlol.data.codec_fitting import fit_codec
 from ohlol.data.lines import Place
 from ohlol.data.panel_codec import PanelCodec
-from ohlol.data.sequences import RawData
+from ohlol.data.raw_data import RawData
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
@@ -44,7 +45,7 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
     codec = (
         _panel_codec()
         if TASKS[task].targets.horizon
-        else Codec.fit(_corpus(task, level, data), unknowns=unknowns, with_chars=with_chars, with_bigrams=with_bigrams)
+        else fit_codec(_corpus(task, level, data), unknowns=unknowns, with_chars=with_chars, with_bigrams=with_bigrams)
     )
     sizes = sizes_from_codec(codec)
     torch.manual_seed(seed)

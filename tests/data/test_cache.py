@@ -10,7 +10,7 @@ from helpers import SALES, sales_file, upper_pairs
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data import sequences
 from ohlol.data.cache import CachedLoader
-from ohlol.data.loading import Source
+from ohlol.data.source import Source
 from ohlol.utils.errors import InputError
 
 

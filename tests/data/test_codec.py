@@ -1,110 +1,73 @@
-"""A codec encodes a corpus as arrays."""
+"""A codec: the ids of symbols, with and without word vectors, and the arrays that it can read."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from corpora import CORPORA, PAIRS, classes, numbers, texts
+from corpora import CORPORA, texts
 
+from ohlol.data.batches import Dataset, Ragged
+from ohlol.data.char_lm import CharLM
 from ohlol.data.codec import Codec
-from ohlol.data.sequences import data_from_pairs
-from ohlol.data.vocab import UNK
+from ohlol.data.codec_fitting import fit_codec
+from ohlol.data.layout import ArrayLayout
+from ohlol.data.vocab import UNK, Vocab
+from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.errors import InputError
 
+PLAIN = Codec("label", Vocab((UNK, "cat", "dog"), (0, 2, 1)), Vocab(("N", "V"), (2, 1)))
+VECTORS = WordVectors.of(("dog", "emu"), np.zeros((3, 2), np.float32))
 
-def test_ids_and_labels_round_trip() -> None:
-    corpus = data_from_pairs(PAIRS)
-    codec = Codec.fit(corpus, unknowns=True)
-    data = codec.encode(corpus)
-    assert codec.symbols is not None
+
+def test_words_of_the_vectors_have_ids_beyond_those_of_training() -> None:
+    codec = replace(PLAIN, vectors=VECTORS)
+    assert codec.encode_symbols(["cat", "dog", "emu", "fox"]).tolist() == [1, 2, 4, 0]
+    assert codec.decode_symbols([0, 2, 3, 4]) == [UNK, "dog", "dog", "emu"]
+    assert [codec.find(word) for word in ("cat", "emu", "fox")] == [1, 4, None]
+    assert codec.unknown(["fox", "emu", "fox"]) == ["fox"]
+    assert codec.vector_rows.tolist() == [0, 0, 1, 1, 2]
+    assert codec.unknown_ids.tolist() == [0, 0, 3, 3, 4]
+
+
+def test_without_vectors_a_word_that_training_did_not_hold_is_unk() -> None:
+    assert PLAIN.encode_symbols(["cat", "emu"]).tolist() == [1, 0]
+    assert PLAIN.find("emu") is None
+    assert PLAIN.unknown(["emu", "cat"]) == ["emu"]
+    assert PLAIN.vector_rows.tolist() == [0, 0, 0]
+
+
+def test_arrays_encoded_without_vectors_and_language_models_can_be_read() -> None:
+    codec = replace(PLAIN, vectors=VECTORS, char_lms=(CharLM(False, 4, "0" * 64),))
+    assert codec.can_read(codec)
+    assert codec.can_read(PLAIN)
+    assert not PLAIN.can_read(codec)
+    assert not codec.can_read(replace(PLAIN, symbols=PLAIN.labels))
+
+
+def test_labels_of_iob_become_those_of_bioes() -> None:
+    files = replace(PLAIN, labels=Vocab(("B-X", "I-X", "O"), (2, 1, 2)))
+    data = Dataset(Ragged(np.zeros(5, np.int64), np.array([0, 5])), np.array([0, 1, 2, 0, 2]))
+    codec = files.with_bioes(data)
     assert codec.labels is not None
-    assert data.targets is not None
-    assert "".join(codec.symbols.decode(data.inputs.values)) == "hellohole"
-    assert "".join(codec.labels.decode(data.targets)) == "ohlololeh"
-    assert data.inputs.offsets.tolist() == [0, 5, 9]
-    assert UNK in codec.symbols
-    assert UNK not in codec.labels
+    converted = codec.convert(data).targets
+    assert converted is not None
+    assert codec.labels.decode(converted) == ["B-X", "E-X", "O", "S-X", "O"]
+    assert codec.of_files == files
+    assert codec.can_read(files)
+    assert PLAIN.with_bioes(data) is PLAIN
 
 
-def test_one_vocabulary_for_the_tutorial() -> None:
-    codec = Codec.fit(data_from_pairs([("hello", "ohlol")]), unknowns=False, joint_vocabulary=True)
-    assert codec.symbols is not None
-    assert codec.labels is not None
-    assert codec.symbols.symbols == codec.labels.symbols == ("e", "h", "l", "o")
-    assert codec.labels.counts == (0, 1, 2, 2)
+def test_the_layout_has_the_arrays_of_the_task() -> None:
+    assert PLAIN.layout() == ArrayLayout(inputs=3, targets=2)
+    assert PLAIN.layout(with_targets=False) == ArrayLayout(inputs=3)
+    assert replace(PLAIN, vectors=VECTORS).layout().inputs == 5
+    assert fit_codec(texts("abab"), unknowns=True).layout() == ArrayLayout(inputs=3)
+    assert fit_codec(CORPORA["classify"], unknowns=True).layout() == ArrayLayout(inputs=5, targets=2, per_sequence=True)
+    assert fit_codec(CORPORA["next_row"], unknowns=True).layout() == ArrayLayout(columns=2, target_columns=2)
 
 
-def test_an_unseen_symbol_is_unk_or_an_error_with_its_place() -> None:
-    other = data_from_pairs([("hello", "ohlol"), ("hx", "oh")])
-    learned = data_from_pairs(PAIRS)
-    data = Codec.fit(learned, unknowns=True).encode(other)
-    assert data.inputs.values[-1] == 0
-    with pytest.raises(InputError, match=r"^pair:2: symbol 'x' was not seen in training; the 4 seen are 'e' 'h'"):
-        Codec.fit(learned, unknowns=False).encode(other)
-
-
-def test_an_unseen_label_is_an_error_with_its_place() -> None:
-    codec = Codec.fit(CORPORA["classify"], unknowns=True)
-    with pytest.raises(InputError, match=r"^names.csv:3: label 'z' was not seen in training; the 2 seen are 'x' 'y'$"):
-        codec.encode(classes([("ada", "x"), ("eve", "z")]))
-
-
-def test_repeated_words_share_a_row_of_characters() -> None:
-    corpus = data_from_pairs([(["to", "be", "to"], ["P", "V", "P"]), (["be", "x"], ["V", "X"])])
-    codec = Codec.fit(corpus, unknowns=True, with_chars=True)
-    data = codec.encode(corpus)
-    assert codec.chars is not None
-    assert data.word_ids is not None
-    assert data.word_chars is not None
-    assert data.word_ids.tolist() == [0, 1, 0, 1, 2]
-    spelled = [
-        "".join(codec.chars.decode(data.word_chars.values[a:b]))
-        for a, b in zip(data.word_chars.offsets[:-1], data.word_chars.offsets[1:], strict=True)
-    ]
-    assert spelled == ["to", "be", "x"]
-
-
-def test_an_empty_word_has_one_character() -> None:
-    corpus = data_from_pairs([(["to", ""], ["P", "V"])])
-    data = Codec.fit(corpus, unknowns=True, with_chars=True).encode(corpus)
-    assert data.word_chars is not None
-    assert data.word_chars.lengths.min() == 1
-
-
-def test_each_step_has_its_bigrams() -> None:
-    corpus = data_from_pairs([("abab", "xyxy"), ("abab", "xyxy")])
-    codec = Codec.fit(corpus, unknowns=True, with_bigrams=True)
-    data = codec.encode(corpus)
-    assert data.bigrams is not None
-    assert data.bigrams.shape == (8, 2)
-    assert (data.bigrams[1:4, 0] == data.bigrams[0:3, 1]).all()  # the pair after a step is that before the next
-    assert data.bigrams[:4].tolist() == data.bigrams[4:].tolist()
-
-
-def test_words_seen_once_become_unk_for_next() -> None:
-    codec = Codec.fit(texts("a b a b c", level="word"), unknowns=True)
-    assert codec.symbols is not None
-    assert codec.symbols.symbols == (UNK, "a", "b")
-    whole = Codec.fit(texts("a b a b c", level="word"), unknowns=False)
-    assert whole.symbols is not None
-    assert whole.symbols.symbols == ("a", "b", "c")
-
-
-def test_sequences_too_short_to_predict_are_refused() -> None:
-    codec = Codec.fit(texts("ab"), unknowns=True)
-    with pytest.raises(InputError, match=r"^text: a text of one symbol"):
-        codec.encode(texts("a"))
-    forecaster = Codec.fit(numbers(np.eye(2)), unknowns=True)
-    with pytest.raises(InputError, match=r"^part1.csv: a series of one row"):
-        forecaster.encode(numbers(np.eye(2), np.ones((1, 2))))
-
-
-def test_numbers_are_scaled_and_the_target_is_the_next_row() -> None:
-    corpus = CORPORA["next_row"]
-    codec = Codec.fit(corpus, unknowns=True)
-    data = codec.encode(corpus)
-    assert codec.target_scale is not None
-    assert data.targets is not None
-    assert data.inputs.values.dtype == np.float32
-    assert data.inputs.offsets.tolist() == [0, 2]
-    np.testing.assert_allclose(codec.target_scale.undo(data.targets), [[2, 5], [4, 5]], rtol=1e-6)
-    with pytest.raises(InputError, match="the input columns are a, c; the model was trained on a, b"):
-        codec.encode(numbers(np.eye(2), columns=("a", "c")))
+def test_other_columns_are_refused() -> None:
+    codec = replace(PLAIN, columns=("a", "b"))
+    codec.check_columns(("a", "b"), "x.csv")
+    with pytest.raises(InputError, match=r"^x.csv: the input columns are b, a; the model was trained on a, b$"):
+        codec.check_columns(("b", "a"), "x.csv")

@@ -5,9 +5,11 @@ import pytest
 
 from ohlol.config import DataSettings
 from ohlol.data.codec import Codec
+from ohlol.data.codec_fitting import fit_codec
 from ohlol.data.codec_growth import grow_codec, has_same_targets
 from ohlol.data.lines import Place
-from ohlol.data.sequences import RawData, data_from_pairs
+from ohlol.data.pairs import data_from_pairs
+from ohlol.data.raw_data import RawData
 from ohlol.utils.errors import InputError
 
 WORDS = DataSettings(task="label", format="conll", level="word")
@@ -21,7 +23,7 @@ def words(*sentences: str) -> RawData:
 
 
 def fit(data: RawData) -> Codec:
-    return Codec.fit(data, unknowns=True, with_chars=True)
+    return fit_codec(data, unknowns=True, with_chars=True)
 
 
 OLD, NEW = fit(words("bat cow dot", "bat dot")), fit(words("ant cow", "bat", "cow cow"))
@@ -50,11 +52,11 @@ def test_labels_are_those_of_the_start_where_it_has_them_all() -> None:
 
 
 def test_a_codec_with_an_unknown_symbol_grows_from_one_without() -> None:
-    old = Codec.fit(data_from_pairs([("ab", "xy")]), unknowns=False)
-    grown = grow_codec(Codec.fit(data_from_pairs([("cb", "xy")]), unknowns=True), old)
+    old = fit_codec(data_from_pairs([("ab", "xy")]), unknowns=False)
+    grown = grow_codec(fit_codec(data_from_pairs([("cb", "xy")]), unknowns=True), old)
     assert grown.symbols is not None
     assert grown.symbols.symbols == ("<unk>", "a", "b", "c")
-    without = grow_codec(Codec.fit(data_from_pairs([("cb", "xy")]), unknowns=False), grown)
+    without = grow_codec(fit_codec(data_from_pairs([("cb", "xy")]), unknowns=False), grown)
     assert without.symbols is not None
     assert without.symbols.unk == 0
 
@@ -64,7 +66,7 @@ def test_numbers_are_scaled_as_those_of_the_start() -> None:
 
     def rows(factor: float, *columns: str) -> Codec:
         values = factor * np.arange(12.0).reshape(6, 2) ** 2
-        return Codec.fit(
+        return fit_codec(
             RawData("next_row", settings, [values], [values[:, :1]], [Place("f", 1)], columns, ("a",)), unknowns=False
         )
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from corpora import CORPORA
 
-from ohlol.data.codec import Codec
+from ohlol.data.codec_encoding import encode_data
+from ohlol.data.codec_fitting import fit_codec
 from ohlol.data.codec_json import codec_from_json, codec_to_json
 from ohlol.utils.errors import InputError
 
@@ -15,10 +16,10 @@ from ohlol.utils.errors import InputError
 @pytest.mark.parametrize("name", CORPORA)
 def test_json_round_trip(name: str, unknowns: bool) -> None:
     corpus = CORPORA[name]
-    codec = Codec.fit(corpus, unknowns=unknowns, with_chars=name == "words", with_bigrams=name == "label")
+    codec = fit_codec(corpus, unknowns=unknowns, with_chars=name == "words", with_bigrams=name == "label")
     again = codec_from_json(json.loads(json.dumps(codec_to_json(codec))))
     assert again == codec
-    one, two = codec.encode(corpus), again.encode(corpus)
+    one, two = encode_data(codec, corpus), encode_data(again, corpus)
     assert np.array_equal(one.inputs.values, two.inputs.values)
     assert (one.word_ids is not None) == (name == "words")
     assert (one.bigrams is not None) == (name == "label")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlol.data import sequences
 from ohlol.data.counts import EDGE, NO_CHARACTER, Counts, Moments, RunningMoments, concatenate, with_edges
+from ohlol.data.pairs import data_from_pairs
 from ohlol.utils.errors import InputError
 
 
@@ -26,10 +26,10 @@ def test_moments_do_not_depend_on_the_parts(lengths: list[int]) -> None:
 
 
 def test_counts_are_joined() -> None:
-    pairs = sequences.data_from_pairs([("aab", "xyx"), ("ba", "xx")])
+    pairs = data_from_pairs([("aab", "xyx"), ("ba", "xx")])
     counts = Counts.of(pairs, with_bigrams=True)
-    one = Counts.of(sequences.data_from_pairs([("aab", "xyx")]), with_bigrams=True)
-    one.join(Counts.of(sequences.data_from_pairs([("ba", "xx")]), with_bigrams=True))
+    one = Counts.of(data_from_pairs([("aab", "xyx")]), with_bigrams=True)
+    one.join(Counts.of(data_from_pairs([("ba", "xx")]), with_bigrams=True))
     assert counts.symbols == one.symbols == {"a": 3, "b": 2}
     assert counts.labels == one.labels == {"x": 4, "y": 1}
     assert one.bigrams["aa"] == 1

@@ -16,7 +16,8 @@ import ohlol
 from data.reading import slow_disk
 from ohlol.config import DataSettings
 from ohlol.data.frames import read_records
-from ohlol.data.sequences import RawData, read
+from ohlol.data.raw_data import RawData
+from ohlol.data.sequences import read
 from ohlol.utils.errors import InputError
 
 Rows = list[dict[str, Any]]

@@ -3,7 +3,6 @@
 import io
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,9 @@ from hypothesis import strategies as st
 
 from data.reading import CONLLU, Write, read_error, slow_disk
 from ohlol.config import DataSettings
+from ohlol.data.iteration import iterate_inputs
 from ohlol.data.readers.base import READERS
-from ohlol.data.sequences import data_from_pairs, iterate_inputs, read, split_text
+from ohlol.data.sequences import read
 from ohlol.utils.errors import InputError
 
 
@@ -50,31 +50,6 @@ class TestPrediction:
         assert corpus.inputs == inputs
         assert corpus.targets is None
         assert list(iterate_inputs(path, trained)) == list(zip(inputs, corpus.places, strict=True))
-
-    def test_text_is_one_sequence(self, write: Write):
-        assert next(iterate_inputs(write("a.txt", "a\nb\n"), DataSettings("next", "text", "char")))[0] == "a\nb\n"
-
-    def test_standard_input_is_read_a_line_at_a_time(self, monkeypatch: pytest.MonkeyPatch):
-        read_so_far = []
-
-        def typed() -> Iterator[bytes]:
-            for raw in (b"\xef\xbb\xbfab\n", b"cd\r\n", b"\xff\n"):
-                read_so_far.append(raw)
-                yield raw
-
-        class Typed:
-            lines = typed()
-
-            def readline(self, limit: int) -> bytes:
-                return next(self.lines, b"")
-
-        monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": Typed()}))
-        given = iterate_inputs("-", self.pairs)
-        assert next(given) == ("ab", ("stdin", 1))
-        assert len(read_so_far) == 1
-        assert next(given) == ("cd", ("stdin", 2))
-        with pytest.raises(InputError, match="stdin:3: byte 0xff at column 1 is not UTF-8"):
-            next(given)
 
     def test_standard_input_as_a_file(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"input": "ab", "target": "cd"}\n')))
@@ -122,27 +97,6 @@ class TestFiles:
     def test_invalid_settings_are_refused(self, write: Write, given: DataSettings, message: str):
         assert read_error(write("a.txt", "x\ty\n"), given).startswith(message)
 
-    @pytest.mark.parametrize(
-        ("name", "content", "task", "format"),
-        [
-            ("a.tsv", "ab\tcd\n", "label", "pairs"),
-            ("a.tsv", "1\t22\n3\t44\n8\t9\n", "forecast", "columns"),
-            ("a.txt", "ab\tcd\n", "label", "pairs"),
-            ("a.txt", "ab\tcde\n", "next", "text"),
-            ("a", CONLLU, "label", "conll"),
-            ("a.conll", "a\tb\n", "label", "conll"),
-            ("a.jsonl", '{"input": "ab", "target": "cd"}', "label", "pairs"),
-            ("a.jsonl", '{"input": 1, "target": 2}\n' * 3, "forecast", "columns"),
-            ("a.csv", "1,2\n4,1\n2,3\n", "forecast", "columns"),
-            ("a.md", "# Title\n", "next", "text"),
-        ],
-    )
-    def test_the_format_is_inferred_from_the_file(self, write: Write, name: str, content: str, task: str, format: str):
-        corpus = read(write(name, content))
-        assert (corpus.task, corpus.settings.format) == (task, format)
-        again = read(write(name, content), corpus.settings)
-        assert str(again) == str(corpus)
-
     def test_a_second_file_is_read_like_the_first(self, write: Write):
         assert ":1: columns in this line: 1" in read_errors(write("a.tsv", "a\tb\n"), write("b.txt", "ab\n"))
 
@@ -151,40 +105,6 @@ def read_errors(*paths: Path) -> str:
     with pytest.raises(InputError) as caught:
         read(paths)
     return str(caught.value)
-
-
-def test_values_instead_of_files():
-    corpus = data_from_pairs([("hello", "ohlol"), ("e\u0301", "a")])
-    assert (corpus.inputs, corpus.targets) == (["hello", "é"], ["ohlol", "a"])
-    assert corpus.settings.level == "char"
-    assert data_from_pairs([(["a", "b"], ("X", "Y"))]).targets == [["X", "Y"]]
-
-
-@pytest.mark.parametrize(
-    ("pairs", "message"),
-    [
-        ([], "no pairs"),
-        ([("ab", "cd"), ("abc", "de")], "pair 2: input has 3 characters, target 2"),
-        ([("", "")], "pair 1: the sequence is empty"),
-        ([("ab", ["c", "d"])], "pair 1: strings and lists do not mix"),
-        ([(["c", "d"], "ab")], "pair 1: strings and lists do not mix"),
-        ([(["c", 1], ["d", "e"])], "pair 1: a list must hold strings"),
-        ([("a", "b", "c")], "pair 1: 3 sides"),
-    ],
-)
-def test_invalid_values_are_refused(pairs: list, message: str):
-    with pytest.raises(InputError, match=message):
-        data_from_pairs(pairs)
-
-
-def test_a_text_on_the_command_line():
-    assert split_text("e\u0301a", DataSettings(level="char")) == "éa"
-    assert split_text("to be\n", DataSettings(level="word")) == ["to", "be"]
-    assert split_text("to\nbe", DataSettings(task="next", level="word")) == ["to", "\n", "be"]
-    with pytest.raises(InputError, match="character 2 of the text is not UTF-8"):
-        split_text("a\udcff", DataSettings())
-    with pytest.raises(InputError, match="the text is empty"):
-        split_text("", DataSettings())
 
 
 snippets = st.sampled_from(

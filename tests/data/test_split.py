@@ -7,7 +7,7 @@ import numpy as np
 
 from ohlol.config import DataSettings
 from ohlol.data.lines import Place
-from ohlol.data.sequences import RawData
+from ohlol.data.raw_data import RawData
 from ohlol.data.split import split_dev, split_in_time
 
 

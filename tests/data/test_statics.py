@@ -11,6 +11,7 @@ from helpers import TINY
 
 import ohlol
 from ohlol.data.batches import gather
+from ohlol.data.codec_encoding import encode_data
 from ohlol.data.lines import Place, StaticCell
 from ohlol.data.statics import MAX_CATEGORIES, StaticColumn, Statics
 from ohlol.explain.trace import trace
@@ -223,7 +224,7 @@ def test_the_graph_of_one_step_and_one_hot_symbols(file: Path) -> None:
 
 def test_each_step_reads_the_columns_of_its_sequence(model: TrainedModel) -> None:
     rows = [model.with_static(text, {"country": "DE", "price": price}) for text, price in (("late", 1), ("a b c", 99))]
-    data = model.codec.encode(model.raw_data(rows))
+    data = encode_data(model.codec, model.raw_data(rows))
     packed = PackedInputs.of(gather(data, np.arange(2)))
     assert data.statics is not None
     expected = np.array([data.statics[i] for i in (1, 0, 1, 1)])  # the longest first, step by step

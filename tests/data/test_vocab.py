@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ohlol.data.counts import EDGE, with_edges
-from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
+from ohlol.data.vocab import UNK, UnknownSymbol, Vocab, list_symbols
 from ohlol.utils.errors import InputError
 
 any_text = st.text(st.characters(exclude_categories=()))  # lone surrogates too
@@ -148,3 +148,10 @@ def test_bigrams_of_many_sequences(sequences: list[str], known: list[str]) -> No
     assert with_edges([list(sequence) for sequence in sequences]) == with_edges(sequences)
     odd = vocab.encode_pairs(with_edges([["a", "ab", "", "b"]])).tolist()
     assert odd == [*vocab.encode(["\na"]).tolist(), vocab.unk, vocab.unk, vocab.unk, *vocab.encode(["b\n"]).tolist()]
+
+
+def test_the_first_symbols_are_listed() -> None:
+    assert list_symbols(Vocab.build(["ba"], unk=False)) == "the 2 seen are 'a' 'b'"
+    assert list_symbols(Vocab.build(["abcdefghijklm"], unk=False)).endswith(
+        "the 13 seen are 'a' 'b' 'c' 'd' 'e' 'f' 'g' 'h' 'i' 'j' 'k' 'l' ..."
+    )

@@ -15,7 +15,8 @@ import ohlol
 from data.reading import Write, read_error
 from ohlol.config import DataSettings
 from ohlol.data.profile import profile
-from ohlol.data.sequences import RawData, read
+from ohlol.data.raw_data import RawData
+from ohlol.data.sequences import read
 from ohlol.utils.errors import InputError, InputWarning
 
 TEXTS = [f"some words {number}" for number in range(12)]

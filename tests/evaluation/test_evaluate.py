@@ -11,6 +11,7 @@ from helpers import TINY, conll_file, names_file, sine_file, text_file, upper_pa
 
 import ohlol
 from ohlol.data import sequences
+from ohlol.data.codec_encoding import encode_data
 from ohlol.data.corpus.encode import encode
 from ohlol.evaluation.evaluate import batches_in_order, measure_saturation, prediction_indices
 from ohlol.inference.trained_model import TrainedModel
@@ -79,7 +80,7 @@ def test_the_mode_of_the_model_is_restored(letters: TrainedModel, folder: Path) 
 
 
 def test_saturation_is_the_share_of_large_hidden_states(letters: TrainedModel, folder: Path) -> None:
-    data = letters.codec.encode(sequences.read(folder / "pairs.tsv"))
+    data = encode_data(letters.codec, sequences.read(folder / "pairs.tsv"))
     before = measure_saturation(letters.network, letters.codec, data)
     assert before < 1
     with torch.no_grad():
@@ -90,7 +91,7 @@ def test_saturation_is_the_share_of_large_hidden_states(letters: TrainedModel, f
 
 
 def test_prediction_indices_select_the_steps_of_each_sequence(letters: TrainedModel) -> None:
-    data = letters.codec.encode(letters.raw_data(["abc", "a", "ab"]))
+    data = encode_data(letters.codec, letters.raw_data(["abc", "a", "ab"]))
     batch = batches_in_order(letters.codec, data)[0]
     assert batch.rows.tolist() == [0, 2, 1]
     assert [steps.tolist() for steps in prediction_indices(batch, per_sequence=False)] == [[0, 3, 5], [1, 4], [2]]
@@ -108,7 +109,7 @@ def test_held_out_rows_are_measured_with_the_history_read_first(
     run = ohlol.fit(files, dev_fraction=0.2, task="next_row", out=tmp_path / "run", **{**TINY, "cell": "gru"} | model)
     squared = np.zeros(2)
     for file, rows in zip(files, lengths, strict=True):
-        whole = run.codec.encode(sequences.read(file, run.config.data))
+        whole = encode_data(run.codec, sequences.read(file, run.config.data))
         held_out = round(0.2 * rows)
         packed = PackedInputs.of(batches_in_order(run.codec, whole)[0], torch.device("cpu"))
         with torch.no_grad():

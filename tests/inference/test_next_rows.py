@@ -9,6 +9,7 @@ from helpers import TINY, sine_file
 
 import ohlol
 from ohlol.data import sequences
+from ohlol.data.raw_data import RawData
 from ohlol.evaluation.baselines import evaluate_persistence
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
@@ -50,7 +51,7 @@ def test_a_row_is_read_as_the_next_input(sine: TrainedModel, folder: Path) -> No
     corpus = sequences.read(folder / "sine.csv", sine.config.data)
     rows = sine.next_rows(corpus, steps=3)
     np.testing.assert_allclose(sine.next_rows(corpus, steps=1), rows[:1])
-    longer = sequences.RawData(
+    longer = RawData(
         corpus.task,
         corpus.settings,
         [np.concatenate([corpus.inputs[0], rows[:2]])],

@@ -8,6 +8,7 @@ import pytest
 from helpers import TINY, names_file, upper_pairs
 
 import ohlol
+from ohlol.data.codec_encoding import encode_data
 from ohlol.evaluation.evaluate import EVAL_BATCH
 from ohlol.inference.prediction import predict_batch
 from ohlol.inference.trained_model import TrainedModel
@@ -71,7 +72,7 @@ def test_n_best_of_each_sequence(letters: TrainedModel) -> None:
 
 def test_symbols_are_decoded_from_ids(letters: TrainedModel) -> None:
     texts = random_texts(9)
-    data = letters.codec.encode(letters.raw_data(texts))
+    data = encode_data(letters.codec, letters.raw_data(texts))
     rows = np.array([5, 0, 3])
     predictions = predict_batch(letters.network, letters.codec, data, rows, n_best=2)
     assert ["".join(p.symbols) for p in predictions] == [texts[row] for row in rows]

@@ -21,6 +21,7 @@ import ohlol
 from ohlol import ops
 from ohlol.checkpoint.weights import serialize_tensors
 from ohlol.data.batches import gather
+from ohlol.data.codec_encoding import encode_data
 from ohlol.inference.step import StreamOutput
 from ohlol.inference.streaming import FORMAT
 from ohlol.inference.trained_model import TrainedModel
@@ -73,7 +74,7 @@ def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
                 torch.from_numpy(trained.codec.symbols.encode(symbols)).long(), torch.ones(end).long()
             )
         else:
-            data = trained.codec.encode(trained.raw_data([symbols[:end]]))
+            data = encode_data(trained.codec, trained.raw_data([symbols[:end]]))
             packed = PackedInputs.of(gather(data, np.arange(1)))
         rows.append(trained.network(packed)[0])
     return torch.cat(rows)

@@ -20,6 +20,7 @@ from word_vector_files import make_vectors
 import ohlol
 from ohlol.config import TrainSettings
 from ohlol.data.batches import gather
+from ohlol.data.codec_encoding import encode_data
 from ohlol.data.sequences import read
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_export import build_graph
@@ -180,7 +181,7 @@ def test_a_reduced_precision_is_that_of_every_path(name: str, precision: str, re
     model = ohlol.load(sentences.run, precision=precision)
     assert (model.network.precision, sentences.network.precision) == (precision, "fp32")
     text = "the cat sat on the mat, and the dog"
-    ids = model.codec.encode(model.raw_data([text]))
+    ids = encode_data(model.codec, model.raw_data([text]))
     packed = PackedInputs.of(gather(ids, np.arange(1)))
     with torch.no_grad():
         looked_up, _ = model.network(packed)

@@ -25,6 +25,7 @@ from untrained import KINDS, untrained
 
 import ohlol
 from ohlol.data import sequences
+from ohlol.data.codec_encoding import encode_data
 from ohlol.evaluation.evaluate import evaluate
 from ohlol.utils.errors import InputError
 
@@ -139,7 +140,7 @@ def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path
     columns = {"task": "multilabel", "input": "name", "target": "letters"} if kind == "multilabel" else columns
     columns |= {"next_row": {"task": "next_row"}, "forecast": SALES}.get(kind, {})
     model = ohlol.fit(path, **TINY, **columns)
-    data = model.codec.encode(sequences.read(path, model.config.data))
+    data = encode_data(model.codec, sequences.read(path, model.config.data))
     runtime: Any = onnx_verify.OnnxModel(model, onnx_export.build_graph(model))
     assert evaluate(runtime, model.codec, data).metrics() == pytest.approx(
         evaluate(model.network, model.codec, data).metrics(), rel=1e-4, abs=1e-6

@@ -12,8 +12,10 @@ import ohlol
 from ohlol.config import DataSettings
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
+from ohlol.data.codec_encoding import encode_data
+from ohlol.data.codec_fitting import fit_codec
 from ohlol.data.lines import Place
-from ohlol.data.sequences import RawData
+from ohlol.data.raw_data import RawData
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models import contextual
 from ohlol.models.contextual import LINE_END, SPACE, ContextualVectors, LanguageModel, arrange_text
@@ -27,8 +29,8 @@ def pack_words(sentences: list[list[str]]) -> tuple[Codec, PackedInputs, list[in
     places = [Place("s", i) for i in range(len(sentences))]
     labels = [["x"] * len(sentence) for sentence in sentences]
     raw = RawData("label", DataSettings(task="label", level="word"), sentences, labels, places)
-    codec = Codec.fit(raw, unknowns=True, with_chars=True)
-    batch = gather(codec.encode(raw), np.arange(len(sentences)))
+    codec = fit_codec(raw, unknowns=True, with_chars=True)
+    batch = gather(encode_data(codec, raw), np.arange(len(sentences)))
     return codec, PackedInputs.of(batch), batch.rows.tolist()
 
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 import ohlol
+from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.corpus.encode import encode
+from ohlol.data.formats import resolve
 from ohlol.evaluation.baselines import compute_baselines
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
@@ -166,7 +168,7 @@ def test_a_trace_has_the_loss_of_a_set(model: TrainedModel) -> None:
 
 
 def test_an_encoded_corpus_holds_the_same_sets(folder: Path) -> None:
-    settings = sequences.resolve(folder / "sets.jsonl", sequences.DataSettings(**SETTINGS))
+    settings = resolve(folder / "sets.jsonl", DataSettings(**SETTINGS))
     encode([str(folder / "sets.jsonl")], folder / "corpus", settings, dev_fraction=0.0)
     tiny = {**TINY, "epochs": 2}
     by_corpus = ohlol.fit(folder / "corpus", dev=folder / "sets.jsonl", **tiny)

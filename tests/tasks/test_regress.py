@@ -8,9 +8,11 @@ import pytest
 from helpers import TINY, lengths_file
 
 import ohlol
+from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.codec import Codec
 from ohlol.data.corpus.encode import encode
+from ohlol.data.formats import resolve
 from ohlol.data.scale import Scale
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
@@ -85,7 +87,7 @@ def test_what_needs_labels_is_refused(model: TrainedModel) -> None:
 
 
 def test_an_encoded_corpus_holds_the_same_numbers(folder: Path) -> None:
-    settings = sequences.resolve(folder / "sizes.csv", sequences.DataSettings(**SETTINGS))
+    settings = resolve(folder / "sizes.csv", DataSettings(**SETTINGS))
     encode([str(folder / "sizes.csv")], folder / "corpus", settings, dev_fraction=0.0)
     by_corpus = ohlol.fit(folder / "corpus", dev=folder / "sizes.csv", **{**TINY, "epochs": 2})
     by_file = ohlol.fit(folder / "sizes.csv", dev=folder / "sizes.csv", **{**TINY, "epochs": 2}, **SETTINGS)
@@ -111,7 +113,7 @@ def test_a_target_that_is_no_number_is_refused(tmp_path: Path, cell: str, proble
 def test_decimal_commas_are_read_as_chosen(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("name;size\nab;1,5\nba;2\n", encoding="utf-8")
-    data = sequences.read(path, sequences.DataSettings(decimal=",", **SETTINGS))
+    data = sequences.read(path, DataSettings(decimal=",", **SETTINGS))
     assert data.targets == [1.5, 2.0]
 
 

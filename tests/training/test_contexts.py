@@ -19,6 +19,7 @@ from ohlol.cli import main
 from ohlol.config import DataSettings
 from ohlol.data.batches import gather
 from ohlol.data.char_lm import FOLDER
+from ohlol.data.codec_encoding import encode_data
 from ohlol.data.corpus.encode import encode
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
@@ -63,7 +64,7 @@ def fit(data: str = "data.conll", **settings: Any) -> TrainedModel:
 
 
 def encoder_output(model: TrainedModel, words: list[str]) -> torch.Tensor:
-    data = model.codec.encode(model.raw_data([words]))
+    data = encode_data(model.codec, model.raw_data([words]))
     with torch.no_grad():
         return model.network.encoder(PackedInputs.of(gather(data, np.arange(1))))
 
@@ -78,7 +79,7 @@ def test_the_states_stand_beside_embedding_and_character_rnn() -> None:
             (forward, "\ncat Oslo", [3, 8], slice(8, 15)),
             (backward, "cat Oslo\n", [8, 4], slice(15, 22)),  # read from the end: the first letters of both words
         ):
-            data = lm.codec.encode(lm.raw_data([text]))
+            data = encode_data(lm.codec, lm.raw_data([text]))
             hidden, _ = lm.network.outputs(PackedInputs.of(gather(data, np.arange(1))))
             torch.testing.assert_close(output[:, columns], hidden[ends], atol=1e-6, rtol=1e-5)
     assert all("contextual" not in name for name in model.network.state_dict())
@@ -287,7 +288,7 @@ def test_a_text_is_read_from_its_end() -> None:
     assert model.config.data.reversed
     codec = model.codec
     assert codec.symbols is not None
-    assert codec.decode_symbols(codec.encode(model.raw_data(["ab\n"])).inputs.values.tolist())[::2] == ["\n", "a"]
+    assert codec.decode_symbols(encode_data(codec, model.raw_data(["ab\n"])).inputs.values.tolist())[::2] == ["\n", "a"]
     other = ohlol.fit("text.txt", **TEXT)
     Path("mirrored.txt").write_text(Path("text.txt").read_text()[::-1])
     mirrored = ohlol.fit("mirrored.txt", reversed=True, **TEXT)

@@ -19,6 +19,7 @@ from ohlol.checkpoint import snapshots
 from ohlol.cli import main
 from ohlol.config import DataSettings
 from ohlol.data.batches import gather
+from ohlol.data.codec_encoding import encode_data
 from ohlol.data.corpus.encode import encode
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.inputs import PackedInputs
@@ -64,7 +65,7 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def logits(model: TrainedModel, data: Any) -> dict[str, np.ndarray]:
     """The logits of each label over all steps, or of each output where there are no labels."""
     raw = data if not isinstance(data, list) else model.raw_data(data)
-    encoded = model.codec.encode(raw)
+    encoded = encode_data(model.codec, raw)
     with torch.no_grad():
         values = model.network(PackedInputs.of(gather(encoded, np.arange(len(encoded)))))[0].numpy()
     names = model.codec.labels.symbols if model.codec.labels is not None else map(str, range(values.shape[1]))
@@ -111,7 +112,7 @@ def test_a_model_that_is_not_trained_further_gives_the_same_output(name: str) ->
                 np.testing.assert_allclose(actual[label], values, atol=1e-6, err_msg=label)
     hidden = []
     for model in (old, new):
-        packed = PackedInputs.of(gather(model.codec.encode(model.raw_data(texts)), np.arange(1)))
+        packed = PackedInputs.of(gather(encode_data(model.codec, model.raw_data(texts)), np.arange(1)))
         with torch.no_grad():
             hidden.append(model.network.hidden(model.network.encoder(packed), packed.batch_sizes, None)[0])
     torch.testing.assert_close(hidden[1], hidden[0], atol=1e-6, rtol=0)

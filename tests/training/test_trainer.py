@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import ohlol
 from ohlol.config import DataSettings
 from ohlol.data import sequences
+from ohlol.data.raw_data import RawData
 from ohlol.data.split import split_dev
 from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Epoch
@@ -187,7 +188,7 @@ def test_equal_runs_write_equal_bytes(tmp_path: Path) -> None:
     assert one["model.safetensors"] != other["model.safetensors"]
 
 
-def corpus_of(tmp_path: Path, labels: list[str]) -> sequences.RawData:
+def corpus_of(tmp_path: Path, labels: list[str]) -> RawData:
     path = tmp_path / "rows.csv"
     path.write_text("".join(f"name{i},{label}\n" for i, label in enumerate(labels)))
     return sequences.read(path, DataSettings(task="classify", input="1", target="2", header=False))

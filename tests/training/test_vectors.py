@@ -21,6 +21,7 @@ from ohlol.checkpoint import run_directory
 from ohlol.cli import main
 from ohlol.config import DataSettings
 from ohlol.data.batches import gather
+from ohlol.data.codec_encoding import encode_data
 from ohlol.data.corpus.encode import encode
 from ohlol.data.word_vectors import TABLE
 from ohlol.explain.saliency import compute_saliency
@@ -65,7 +66,7 @@ def fit(data: str = "data.conll", **settings: Any) -> TrainedModel:
 
 
 def encoder_output(model: TrainedModel, words: list[str]) -> torch.Tensor:
-    data = model.codec.encode(model.raw_data([words]))
+    data = encode_data(model.codec, model.raw_data([words]))
     with torch.no_grad():
         return model.network.encoder(PackedInputs.of(gather(data, np.arange(1))))
 
@@ -289,7 +290,7 @@ def test_a_word_of_the_vectors_alone_is_an_input_and_never_a_target_of_a_text() 
     codec = model.codec
     assert codec.symbols is not None
     assert "w30" not in codec.symbols
-    ids = codec.encode(model.raw_data(["w1 w30 no"])).inputs.values
+    ids = encode_data(codec, model.raw_data(["w1 w30 no"])).inputs.values
     assert ids.tolist() == [codec.symbols.find("w1"), len(codec.symbols) + 30, 0]
     metrics = model.evaluate("rare.txt").metrics()
     assert metrics["bits"] < np.log2(len(codec.symbols))
@@ -370,11 +371,11 @@ def test_a_graph_has_the_vectors(training: str, embedding_size: int) -> None:
 
 def test_a_study_reads_the_vectors_once_and_searches_their_training(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("optuna", reason="optuna is not installed")
-    from ohlol.data import loading
+    from ohlol.data import data_preparer
 
     calls: list[str] = []
-    read = loading.read_vectors
-    monkeypatch.setattr(loading, "read_vectors", lambda *given: (calls.append("read"), read(*given))[1])
+    read = data_preparer.read_vectors
+    monkeypatch.setattr(data_preparer, "read_vectors", lambda *given: (calls.append("read"), read(*given))[1])
     settings = {**SETTINGS, "epochs": 2, "vectors": "v.txt"}
     summary = ohlol.tune("data.conll", trials=3, out="study", search=["vectors_training"], **settings)
     assert {trial.settings["vectors_training"] for trial in summary.trials} == {"frozen", "tuned", "late"}

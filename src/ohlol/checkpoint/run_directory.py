@@ -39,7 +39,6 @@ from ohlol.data.codec_json import codec_to_json
 from ohlol.data.corpus.encoded import can_be_read_again, remove, sources_of
 from ohlol.data.corpus.encoded import read_codec as codec_of
 from ohlol.data.corpus.store import read_manifest
-from ohlol.data.loading import DATA_FOLDER
 from ohlol.data.vocab import UNK
 from ohlol.data.word_vectors import TABLE, read_table, write_table
 from ohlol.models.contextual import ContextualVectors, LanguageModel
@@ -56,6 +55,8 @@ LARGEST_CHAR_LM = 1 << 32
 """Bytes of the largest of them."""
 FILES = ("model.safetensors", "metrics.jsonl", "vocab.json", TABLE, "README.md", "config.json")
 """The files of a run directory, without those in `resume/`; `TABLE` is in a run with word vectors only."""
+DATA_FOLDER = Path("resume") / "data"
+"""The folder of the encoded training data."""
 
 STEM_LENGTH = 60
 """Characters of a data file's name, or of an input, in the name of its run: a name has at most 255 bytes."""

@@ -60,8 +60,8 @@ def evaluate(
     """Compute the metrics of a model on a file, the scores of each class, and the labels it confuses most often."""
     parameters = dict(locals())
     from ohlol.checkpoint.run_directory import trained_on
-    from ohlol.data import sequences
     from ohlol.data.corpus.store import is_corpus
+    from ohlol.data.sequences import read
     from ohlol.display.class_report_text import print_class_report
     from ohlol.display.confusions_text import print_confusions
     from ohlol.evaluation.baselines import evaluate_persistence
@@ -74,7 +74,7 @@ def evaluate(
         raise InputError("`{chosen}` is a setting of `dynamic`, which is not given", chosen=next(iter(chosen)))
     adapts = DynamicSettings(**chosen)
     model = load(run, device, cell=cell, precision=precision)
-    corpus = None if is_corpus(files[0]) else sequences.read(files, model.data_settings(encoding))
+    corpus = None if is_corpus(files[0]) else read(files, model.data_settings(encoding))
     accumulator = model.evaluate(files if corpus is None else corpus)
     adapted = model.evaluate_dynamic(files if corpus is None else corpus, adapts).metrics() if dynamic else None
     confused = accumulator if isinstance(accumulator, ConfusionMetrics) else None

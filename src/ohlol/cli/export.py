@@ -150,11 +150,12 @@ def _compare(model: "TrainedModel", original: bytes, quantized: bytes, files: li
 
 
 def _read_data(model: "TrainedModel", files: list[str]) -> "tuple[Dataset | None, str]":
-    from ohlol.data import sequences
+    from ohlol.data.codec_encoding import encode_data
+    from ohlol.data.sequences import read
 
     dev = model.config.dev_file
     if not files and dev is not None and Path(dev).is_file():
         files = [dev]
     if not files:
         return None, ""
-    return model.codec.encode(sequences.read(files, model.data_settings())), ", ".join(files)
+    return encode_data(model.codec, read(files, model.data_settings())), ", ".join(files)

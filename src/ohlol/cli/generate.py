@@ -28,7 +28,7 @@ def generate(
     precision: Precision = FULL_PRECISION,
 ) -> None:
     """Continue a text, and print each symbol when it is sampled."""
-    from ohlol.data import sequences
+    from ohlol.data.symbols import split_text
     from ohlol.inference.trained_model import load
 
     model = load(run, device, cell=cell, precision=precision)
@@ -45,4 +45,4 @@ def generate(
             sys.stdout.write("\n")
         sys.stdout.flush()
     if prompt and model.codec.symbols is not None:
-        report_unknown(model.codec.unknown(sequences.split_text(prompt, model.config.data)))
+        report_unknown(model.codec.unknown(split_text(prompt, model.config.data)))

@@ -163,12 +163,12 @@ def _predict_corpus(model: "TrainedModel", source: str, out: Path | None, output
 
 
 def _predictions(model: "TrainedModel", source: str, n_best: int, encoding: str | None) -> "Iterator[Prediction]":
-    from ohlol.data import sequences
+    from ohlol.data.iteration import iterate_inputs
 
     if source != "-" and not _is_file(source):
         yield model.predict(source, n_best=n_best)
         return
-    read: Iterator[Any] = sequences.iterate_inputs(source, model.data_settings(encoding))
+    read: Iterator[Any] = iterate_inputs(source, model.data_settings(encoding))
     inputs = (sequence for sequence, _ in read)
     if source == "-":  # answer each line when it arrives
         for sequence in inputs:

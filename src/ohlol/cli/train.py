@@ -332,8 +332,8 @@ def train(
     parameters = dict(locals())
     from ohlol.cells.imported import is_import_path
     from ohlol.checkpoint import run_directory
-    from ohlol.data import loading
     from ohlol.data.opening import without_compression
+    from ohlol.data.source import HELLO
     from ohlol.display import progress
     from ohlol.training.fit import fit
     from ohlol.training.trainer import Interrupted
@@ -352,7 +352,7 @@ def train(
     stem = without_compression(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
     run = out if out is not None or resume else run_directory.choose_free_name(stem)
     is_tutorial = not files and not resume
-    targets = [target for _, target in pairs or loading.HELLO] if is_tutorial else None
+    targets = [target for _, target in pairs or HELLO] if is_tutorial else None
     callback = progress.make_progress_callback(console(), targets, partial(name_flags, app=app, command="train"))
     try:
         with continue_without_output():
@@ -381,7 +381,7 @@ def train(
     if not launch.is_main:
         return
     print_message(translate("saved: {path}", path=run))
-    for text, _ in (pairs or loading.HELLO) if is_tutorial else ():
+    for text, _ in (pairs or HELLO) if is_tutorial else ():
         print_data(f"{text} -> {''.join(model.predict(text).labels)}")
 
 

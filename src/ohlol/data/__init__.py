@@ -1,1 +1,1 @@
-"""Data: vocabulary, codec, batches, split and loading; files are read by `readers` and encoded by `corpus`."""
+"""Data: from files to arrays; files are read by `readers` and encoded corpora are in `corpus`."""

@@ -11,8 +11,10 @@ from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.char_lm import CharLM
 from ohlol.data.corpus import encoded
 from ohlol.data.corpus.encoded import Encoded
+from ohlol.data.data_preparer import DataPreparer
 from ohlol.data.lines import name_of
-from ohlol.data.loading import DataPreparer, PreparedData, Source
+from ohlol.data.prepared_data import PreparedData
+from ohlol.data.source import Source
 from ohlol.data.targets import COUNT_HEADS, TARGET_KINDS
 from ohlol.utils.errors import InputError
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.data.sequences import RawData
+from ohlol.data.raw_data import RawData
 from ohlol.data.vocab import CODES, code_points, pair_keys
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import join_list

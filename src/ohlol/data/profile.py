@@ -9,8 +9,8 @@ from statistics import median
 from typing import Any
 
 from ohlol.config import DataSettings
-from ohlol.data import sequences
 from ohlol.data.corpus.encoded import can_be_read_again
+from ohlol.data.formats import infer_format
 from ohlol.data.interpretation import Interpretation
 from ohlol.data.lines import Example, FileRange, Lines, Place, name_of
 from ohlol.data.readers.base import Reader
@@ -19,6 +19,7 @@ from ohlol.data.readers.column_stats import TableStats
 from ohlol.data.readers.doubts import find_gaps, format_span
 from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.readers.tables import Row, Table
+from ohlol.data.sequences import read_panel
 from ohlol.data.settings import check_settings
 from ohlol.data.targets import TARGET_KINDS
 from ohlol.utils.errors import InputError, InputWarning
@@ -98,7 +99,7 @@ def profile(path: str, settings: DataSettings) -> Profile:
     settings = check_settings(settings)
     if not can_be_read_again(path):
         raise InputError("{path}: can be read only once, and is read several times: give a file", path=name_of(path))
-    reader, settings, reason = sequences.infer_format(Lines(path, settings.encoding), settings)
+    reader, settings, reason = infer_format(Lines(path, settings.encoding), settings)
     try:
         span, is_whole = reader.start(path, settings, SAMPLE_BYTES)
     except OSError as error:
@@ -160,7 +161,7 @@ def _add_sequences(result: Profile, reader: Reader, span: FileRange, reason: str
 
 def _add_panel(result: Profile, reason: str) -> Profile:
     """Add the settings and the lengths of the series of a file, all of which is read; raises InputError."""
-    panel, settings, interpretation = sequences.read_panel(result.file, result.settings)
+    panel, settings, interpretation = read_panel(result.file, result.settings)
     lengths = sorted(len(series.values) for series in panel.series)
     return replace(
         result,

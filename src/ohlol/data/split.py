@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ohlol.data.sequences import RawData
+from ohlol.data.raw_data import RawData
 
 MIN_SEQUENCES_TO_SPLIT = 20
 """With fewer sequences none is set apart, since metrics on one or two of them mean little."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 UNK = "<unk>"
 """The symbol that replaces those that training did not hold, or held too rarely."""
@@ -220,3 +221,10 @@ class Vocab:
             return cls(tuple(cast("list[str]", symbols)), tuple(cast("list[int]", counts)))
         except ValueError as error:
             raise InputError("not a vocabulary: {error}", error=error) from None
+
+
+def list_symbols(vocab: Vocab) -> str:
+    """The first symbols of a vocabulary, for a message."""
+    return translate(
+        "the {count} seen are {symbols}", count=len(vocab), symbols=" ".join(map(repr, vocab.symbols[:12]))
+    ) + " ..." * (len(vocab) > 12)

@@ -22,6 +22,7 @@ from torch import Tensor
 from ohlol import cells
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
+from ohlol.data.codec_encoding import encode_data
 from ohlol.data.readers.label_sets import split_labels
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.explain.source_lines import SourceLine, record_lines
@@ -244,7 +245,7 @@ def encode_sequence(model: TrainedModel, sequence: Any) -> tuple[list[str], Pack
     steps: Any = raw.inputs[0]
     if raw.columns:
         steps = [f"{row[0]:.3g}" if len(row) == 1 else t for t, row in enumerate(steps)]
-    return [str(s) for s in steps], PackedInputs.of(gather(model.codec.encode(raw), np.arange(1)))
+    return [str(s) for s in steps], PackedInputs.of(gather(encode_data(model.codec, raw), np.arange(1)))
 
 
 def trace(model: TrainedModel, sequence: Any, *, target: str | Sequence[str] | None = None) -> Trace:
@@ -353,7 +354,7 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
         raw = model.raw_data([symbols])
         separator = model.config.data.label_separator or "|"
         sets = [split_labels(target, separator) if isinstance(target, str) else list(target)]
-        encoded = model.codec.encode(replace(raw, targets=sets)).targets
+        encoded = encode_data(model.codec, replace(raw, targets=sets)).targets
         return None if encoded is None else np.asarray(encoded, np.int64)
     targets = [target] if per_sequence and isinstance(target, str) else _split(model.codec, symbols, target)
     count = 1 if per_sequence else len(symbols)

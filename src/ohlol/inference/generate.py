@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from ohlol.config import DataSettings
-from ohlol.data import sequences
 from ohlol.data.codec import Codec
+from ohlol.data.symbols import split_text
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
@@ -83,7 +83,7 @@ def generate(
     seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
     if not prompt:
         prompt = ["\n"] if "\n" in vocab else [vocab.symbols[-1]]
-    symbols = sequences.split_text(prompt, settings) if isinstance(prompt, str) else list(prompt)
+    symbols = split_text(prompt, settings) if isinstance(prompt, str) else list(prompt)
     try:
         ids = codec.encode_symbols(symbols)
     except UnknownSymbol as unknown:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from ohlol.data.codec import Codec
-from ohlol.data.sequences import RawData
+from ohlol.data.raw_data import RawData
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import disable_tf32, to_device, to_numpy

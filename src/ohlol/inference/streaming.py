@@ -16,11 +16,13 @@ from torch import Tensor
 from ohlol.cells import CELLS
 from ohlol.checkpoint.weights import check_weights, parse_tensors, serialize_tensors
 from ohlol.config import DataSettings
-from ohlol.data import sequences
 from ohlol.data.batches import gather
-from ohlol.data.codec import Codec, list_symbols
+from ohlol.data.codec import Codec
+from ohlol.data.codec_encoding import encode_data
 from ohlol.data.lines import Place
-from ohlol.data.sequences import RawData
+from ohlol.data.raw_data import RawData
+from ohlol.data.symbols import split_text
+from ohlol.data.vocab import list_symbols
 from ohlol.inference.step import StepLogits, StreamOutput, decode, excluded_label
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
@@ -218,7 +220,7 @@ class StreamBatch:
             InputError: as `step`; or the text is empty.
         """
         slot = self._slot(key)
-        symbols = sequences.split_text(text, self._settings) if isinstance(text, str) else text
+        symbols = split_text(text, self._settings) if isinstance(text, str) else text
         encoded = [self._encode(symbol) for symbol in symbols]
         if not encoded:
             raise InputError("there is nothing to read: give one symbol at least")
@@ -324,7 +326,7 @@ class StreamBatch:
         """
         if self._settings.level == "word" and text:
             return text
-        symbols: Any = sequences.split_text(text, self._settings)
+        symbols: Any = split_text(text, self._settings)
         if len(symbols) != 1:
             shown = symbols if len(symbols) <= SHOWN_CHARACTERS else symbols[: SHOWN_CHARACTERS - 1] + "…"
             raise InputError(
@@ -372,7 +374,7 @@ class StreamBatch:
             return PackedInputs(torch.tensor([id for id, _ in values]), ones)
         words: Any = [[word] for _, word in values]
         places = [Place("stream", i) for i in range(len(values))]
-        data = self._codec.encode(RawData(self._codec.task, self._settings, words, None, places))
+        data = encode_data(self._codec, RawData(self._codec.task, self._settings, words, None, places))
         return PackedInputs.of(gather(data, np.arange(len(data))))
 
     def _advance(self, slots: list[int], values: list[Any]) -> tuple[Tensor, list[int]]:

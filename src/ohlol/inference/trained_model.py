@@ -20,16 +20,19 @@ from ohlol.config import FULL_PRECISION, DataSettings, DynamicSettings
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
+from ohlol.data.codec_encoding import encode_data
 from ohlol.data.corpus import encoded
 from ohlol.data.frames import Records, read_records
+from ohlol.data.iteration import iterate_inputs
 from ohlol.data.lines import SERIES_ARGUMENT, TEXT_ARGUMENT, Argument, Place, error_at, quote
-from ohlol.data.loading import PreparedData, Source, corpus_folder, prepared_from
 from ohlol.data.panel import Panel
+from ohlol.data.prepared_data import PreparedData, prepared_from
+from ohlol.data.raw_data import RawData
 from ohlol.data.readers.column_stats import static_cell
 from ohlol.data.readers.labelled import LabelledSeries
-from ohlol.data.sequences import RawData
+from ohlol.data.source import Source, corpus_folder
 from ohlol.data.statics import StaticText
-from ohlol.data.symbols import Symbols
+from ohlol.data.symbols import Symbols, split_text
 from ohlol.data.targets import TargetKind
 from ohlol.evaluation.dynamic import evaluate_dynamic
 from ohlol.evaluation.evaluate import EVAL_BATCH, evaluate
@@ -111,9 +114,7 @@ class TrainedModel:
         texts = list(texts)
         statics = [text.cells for text in texts if isinstance(text, StaticText)]
         texts = [text.symbols if isinstance(text, StaticText) else text for text in texts]
-        inputs: list[Symbols] = [
-            sequences.split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts
-        ]
+        inputs: list[Symbols] = [split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts]
         places: list[Place] = [Argument(TEXT_ARGUMENT, i + 1) for i in range(len(inputs))]
         for place, sequence in zip(places, inputs, strict=True):
             if not len(sequence):
@@ -236,7 +237,7 @@ class TrainedModel:
             prepared = self._read_encoded(folder)
             return prepared.dev or prepared.train, prepared.history
         raw = data if isinstance(data, RawData) else sequences.read(data, self.data_settings(encoding))
-        return self.codec.encode(raw, unseen_labels=True), None
+        return encode_data(self.codec, raw, unseen_labels=True), None
 
     def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)
@@ -294,7 +295,7 @@ class TrainedModel:
         if isinstance(texts, RawData):
             inputs = texts.series() if texts.names else texts.texts()
         elif (source := texts if is_file else read_records(texts)) is not None:
-            inputs = (sequence for sequence, _ in sequences.iterate_inputs(source, self.data_settings()))
+            inputs = (sequence for sequence, _ in iterate_inputs(source, self.data_settings()))
         batch: list[tuple[Any, int]] = []
         counts = repeat(n_best) if isinstance(n_best, int) else n_best
         for pair in zip(inputs, counts):  # noqa: B905 - repeat() is endless
@@ -307,7 +308,7 @@ class TrainedModel:
 
     def _predict_texts(self, batch: Sequence[tuple[Any, int]]) -> list[Prediction]:
         raw = self.raw_data([text for text, _ in batch])
-        data, symbols = self.codec.encode(raw), raw.inputs
+        data, symbols = encode_data(self.codec, raw), raw.inputs
         return predict_batch(
             self.network,
             self.codec,

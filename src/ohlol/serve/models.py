@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from ohlol.config import FULL_PRECISION
-from ohlol.data import sequences
 from ohlol.data.lines import SERIES_ARGUMENT, TEXT_ARGUMENT, Argument
 from ohlol.data.statics import StaticText
+from ohlol.data.symbols import split_text
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel, load
 from ohlol.serve.batching import Batcher
@@ -166,7 +166,7 @@ def parse_sequence(model: TrainedModel, sequence: str | Sequence[Any], limits: L
             task=model.task,
         )
     if length <= most * (1 if model.config.data.level == "char" or not isinstance(sequence, str) else 64):
-        symbols = sequences.split_text(sequence, model.config.data) if isinstance(sequence, str) else sequence
+        symbols = split_text(sequence, model.config.data) if isinstance(sequence, str) else sequence
         if not len(symbols):
             raise InputError(
                 "it is empty; give one row at least" if targets.rows else "it is empty; give one symbol at least"

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from ohlol.cells import CELLS
 from ohlol.data.lines import Place
-from ohlol.data.sequences import RawData
+from ohlol.data.raw_data import RawData
 from ohlol.display import page
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace

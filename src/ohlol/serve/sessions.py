@@ -26,7 +26,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError
 
-from ohlol.data import sequences
+from ohlol.data.symbols import split_text
 from ohlol.inference.streaming import StepInput
 from ohlol.serve.batching import BusyError
 from ohlol.serve.encoding import MAX_ERROR, dump_json, parse_json
@@ -160,7 +160,7 @@ class Session:
         limits = self.service.limits
         symbols: list[StepInput] = []
         if isinstance(message.read, str):
-            symbols += sequences.split_text(message.read, self.model.model.config.data) if message.read else []
+            symbols += split_text(message.read, self.model.model.config.data) if message.read else []
         else:
             symbols += message.read or []
         if len(symbols) > limits.max_length:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ohlol.data.batches import Buckets, Dataset, pack
-from ohlol.data.loading import PreparedData
+from ohlol.data.prepared_data import PreparedData
 from ohlol.evaluation.evaluate import EVAL_BATCH
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel

@@ -24,8 +24,10 @@ from ohlol.config import (
     expected_type,
 )
 from ohlol.data.codec import Codec
+from ohlol.data.data_preparer import DataPreparer
 from ohlol.data.frames import read_records
-from ohlol.data.loading import DATA_FOLDER, Data, DataPreparer, PreparedData, Source, is_tutorial
+from ohlol.data.prepared_data import PreparedData
+from ohlol.data.source import Data, Source, is_tutorial
 from ohlol.data.spans import is_span_scheme
 from ohlol.data.vector_files import IN_MEMORY
 from ohlol.inference.trained_model import TrainedModel
@@ -262,7 +264,7 @@ def _prepare_new(
     if run is None:
         return config, prepared
     if source.records is not None:
-        config = replace(config, train_files=(str(run / DATA_FOLDER),))
+        config = replace(config, train_files=(str(run / run_directory.DATA_FOLDER),))
     return config, create_run(run, config, prepared, overwrite=overwrite, resources=resources)
 
 
@@ -393,7 +395,7 @@ def create_run(
     """
     run_directory.create(run, overwrite=overwrite, resources=resources)
     codec = run_directory.write_codec(run, prepared.codec)
-    prepared = replace(prepared.save(run / DATA_FOLDER), codec=codec)
+    prepared = replace(prepared.save(run / run_directory.DATA_FOLDER), codec=codec)
     write_json(run / "config.json", config.to_json())
     return prepared
 
@@ -448,7 +450,7 @@ def _prepare_resumed(
     check_memory(config, prepared.train, device)
     if prepared.files and not prepared.mapped:
         resume_state.check_saved_data(run, prepared.data_sha256, config.files)  # before it replaces the cached data
-    return config, replace(prepared.save(run / DATA_FOLDER), codec=prepared.codec)
+    return config, replace(prepared.save(run / run_directory.DATA_FOLDER), codec=prepared.codec)
 
 
 def _load_prepared(run: Path) -> tuple[RunConfig, PreparedData]:
@@ -463,7 +465,9 @@ def _load_again(data: Data, run: Path, config: RunConfig, codec: Codec, *, verif
     codec = run_directory.map_pretrained(run, codec)
     start = codec if config.start is not None else None  # it has the symbols of the run that this one started from
     preparer = DataPreparer(source, asdict(config.data) if source.corpus is None else {}, start=start)
-    prepared = preparer.prepare(config.model, config.training, cache=run / DATA_FOLDER, codec=codec, verify=verify)
+    prepared = preparer.prepare(
+        config.model, config.training, cache=run / run_directory.DATA_FOLDER, codec=codec, verify=verify
+    )
     if prepared.codec != codec:
         raise InputError("{run} was started with other data; `resume` needs the same files or pairs", run=run)
     return replace(prepared, codec=codec)

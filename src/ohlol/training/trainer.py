@@ -25,7 +25,7 @@ from ohlol.checkpoint.run_config import RunConfig
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import parse_interval
 from ohlol.data.batches import Batch, Buckets, ContiguousBatches, Dataset, bptt_windows
-from ohlol.data.loading import PreparedData
+from ohlol.data.prepared_data import PreparedData
 from ohlol.evaluation.evaluate import carry_state, evaluate, measure_saturation, prediction_indices
 from ohlol.models.sequence_model import LayerStates
 from ohlol.ops.optimizer import KernelOptimizer

@@ -16,7 +16,8 @@ from ohlol.cells import import_cell
 from ohlol.checkpoint import metrics_log, resume_state, run_directory
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.cache import CachedLoader
-from ohlol.data.loading import Data, PreparedData, Source
+from ohlol.data.prepared_data import PreparedData
+from ohlol.data.source import Data, Source
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 from ohlol.training import fit, interrupts

@@ -18,7 +18,8 @@ import ohlol
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset
-from ohlol.data.codec import Codec
+from ohlol.data.codec_encoding import encode_data
+from ohlol.data.codec_fitting import fit_codec
 from ohlol.data.codec_json import codec_to_json
 from ohlol.data.corpus import store
 from ohlol.data.corpus.encode import encode
@@ -124,14 +125,14 @@ def test_a_corpus_equals_the_files_read_at_once(kind: str, tmp_path: Path) -> No
     corpus = sequences.read(path, given)
     by_word, by_character = corpus.settings.level == "word", corpus.settings.level == "char"
     labels = corpus.task in ("label", "classify")
-    codec = Codec.fit(
+    codec = fit_codec(
         corpus,
         unknowns=corpus.task != "next_row",
         with_chars=by_word and labels,
         with_bigrams=by_character and labels,
     )
     assert found.codec == codec
-    wanted, data = codec.encode(corpus), found.train
+    wanted, data = encode_data(codec, corpus), found.train
     if corpus.task == "next":  # a text is one sequence in memory, and one a shard on disk
         assert np.asarray(data.inputs.values).tolist() == wanted.inputs.values[np.arange(wanted.steps)].tolist()
     else:

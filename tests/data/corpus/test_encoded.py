@@ -8,8 +8,10 @@ import pytest
 from helpers import upper_pairs
 
 from ohlol.data import sequences
-from ohlol.data.codec import Codec
+from ohlol.data.codec_encoding import encode_data
+from ohlol.data.codec_fitting import fit_codec
 from ohlol.data.corpus import encoded, store
+from ohlol.data.pairs import data_from_pairs
 
 
 @pytest.fixture(autouse=True)
@@ -19,16 +21,17 @@ def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def written(tmp_path: Path) -> tuple[encoded.Encoded, list[dict[str, Any]]]:
     corpus = sequences.read(upper_pairs(tmp_path / "data.tsv"))
-    codec = Codec.fit(corpus, unknowns=True, with_bigrams=True)
+    codec = fit_codec(corpus, unknowns=True, with_bigrams=True)
     sources = encoded.sources_of(["data.tsv"])
-    return encoded.write(tmp_path / "c", codec, corpus.settings, {"train": codec.encode(corpus)}, sources, "d"), sources
+    parts = {"train": encode_data(codec, corpus)}
+    return encoded.write(tmp_path / "c", codec, corpus.settings, parts, sources, "d"), sources
 
 
 def test_written_arrays_are_read_back(tmp_path: Path) -> None:
     corpus, _ = written(tmp_path)
     again = encoded.read(tmp_path / "c")
     assert (again.codec, again.settings, again.data_sha256) == (corpus.codec, corpus.settings, "d")
-    data = corpus.codec.encode(sequences.read("data.tsv"))
+    data = encode_data(corpus.codec, sequences.read("data.tsv"))
     assert (np.asarray(again.train.inputs.values) == data.inputs.values).all()
     assert (np.asarray(again.train.targets) == data.targets).all()
     assert (np.asarray(again.train.bigrams) == data.bigrams).all()
@@ -39,7 +42,7 @@ def test_a_cached_corpus_is_found_by_its_files_and_codec(tmp_path: Path) -> None
     corpus, sources = written(tmp_path)
     assert encoded.find_cached(tmp_path / "c", sources, corpus.codec) is not None
     assert encoded.find_cached(tmp_path / "c", [*sources, *sources]) is None
-    other = Codec.fit(sequences.data_from_pairs([("a", "b")]), unknowns=True)
+    other = fit_codec(data_from_pairs([("a", "b")]), unknowns=True)
     assert encoded.find_cached(tmp_path / "c", sources, other) is None
     (tmp_path / "c" / "train-00000" / "inputs.npy").write_bytes(b"")
     assert encoded.find_cached(tmp_path / "c", sources) is None

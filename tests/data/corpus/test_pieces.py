@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.corpus.pieces import make_plan, part_lengths, split_examples, split_rows
+from ohlol.data.iteration import iterate_examples
 from ohlol.data.lines import FileRange
 from ohlol.utils.errors import InputError
 
@@ -37,7 +38,7 @@ def test_a_table_in_pieces_equals_the_table(content: str, size: int, small: bool
         found: list[Any] = []
         try:
             for span in spans():
-                found += sequences.examples(span, how)
+                found += iterate_examples(span, how)
         except InputError as error:
             found.append(str(error))
         return found

@@ -12,9 +12,10 @@ from helpers import TINY
 import ohlol
 from data.reading import Write, read_error
 from ohlol.config import DataSettings
+from ohlol.data.formats import resolve
 from ohlol.data.profile import profile
 from ohlol.data.readers.excel import excel_table
-from ohlol.data.sequences import read, resolve
+from ohlol.data.sequences import read
 
 openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed")
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from data.reading import Write, read_error
 from ohlol.config import DataSettings
 from ohlol.data.frames import read_records
+from ohlol.data.raw_data import RawData
 from ohlol.data.readers.label_sets import split_labels
-from ohlol.data.sequences import RawData, read
+from ohlol.data.sequences import read
 from ohlol.utils.errors import InputWarning
 
 SETS = DataSettings(task="multilabel", input="text", target="topics")

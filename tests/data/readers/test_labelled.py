@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 
 from data.reading import Write, slow_disk
 from ohlol.config import DataSettings
-from ohlol.data.codec import Codec
+from ohlol.data.codec_encoding import encode_data
+from ohlol.data.codec_fitting import fit_codec
 from ohlol.data.codec_json import codec_from_json, codec_to_json
+from ohlol.data.formats import resolve
+from ohlol.data.iteration import iterate_examples, iterate_inputs
 from ohlol.data.profile import profile
+from ohlol.data.raw_data import RawData
 from ohlol.data.readers.labelled import LabelledSeries
-from ohlol.data.sequences import RawData, examples, interpret, iterate_inputs, read, resolve
+from ohlol.data.sequences import interpret, read
 from ohlol.data.split import split_dev
 from ohlol.data.targets import TargetKind
 from ohlol.utils.errors import InputError
@@ -112,9 +116,9 @@ def test_a_codec_scales_inputs_and_keeps_labels(write: Write) -> None:
         time="t",
     )
     for one in (data, numbers):
-        codec = Codec.fit(one, unknowns=True)
+        codec = fit_codec(one, unknowns=True)
         assert codec_from_json(codec_to_json(codec)) == codec
-        encoded = codec.encode(one)
+        encoded = encode_data(codec, one)
         assert encoded.per_sequence
         assert encoded.inputs.values.shape == (24, 2)
         assert np.allclose(encoded.inputs.values.mean(axis=0), 0, atol=1e-6)
@@ -125,7 +129,7 @@ def test_a_codec_scales_inputs_and_keeps_labels(write: Write) -> None:
         assert encoded.targets.shape == ((5,) if one is data else (5, 1))
         assert arrays["targets"][1] == encoded.targets.shape[1:]
         with pytest.raises(InputError, match="the input columns are y; the model was trained on x, y"):
-            codec.encode(data_of(write("a.csv", ROWS), series="id", target="label", input="y"))
+            encode_data(codec, data_of(write("a.csv", ROWS), series="id", target="label", input="y"))
     many = write(
         "c.csv", "id,x,label\n" + "".join(f"s{n},{n * t % 7},{'ab'[n % 2]}\n" for n in range(40) for t in range(3))
     )
@@ -220,7 +224,7 @@ def test_they_are_not_encoded_as_a_corpus(write: Write) -> None:
     chosen = DataSettings(series="id", target="label", time="t")
     assert resolve(table, chosen) == read(table, chosen).settings
     with pytest.raises(InputError, match=r"a.ts: series of numbers with a target each are not encoded as a corpus"):
-        list(examples(path, read(path).settings))
+        list(iterate_examples(path, read(path).settings))
 
 
 NUMBERS = st.floats(-1e9, 1e9)

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from ohlol.config import DataSettings
-from ohlol.data.codec import Codec, supports_bigrams, supports_chars
+from ohlol.data.codec import Codec
+from ohlol.data.codec_encoding import encode_data, encode_text
+from ohlol.data.codec_fitting import fit_to_counts, supports_bigrams, supports_chars
 from ohlol.data.codec_json import codec_to_json
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
@@ -28,7 +30,7 @@ from ohlol.data.corpus.shards import ShardWriter
 from ohlol.data.corpus.store import Manifest, Shard
 from ohlol.data.counts import Counts, Moments, RunningMoments
 from ohlol.data.layout import ArrayLayout, smallest_type
-from ohlol.data.lines import STDIN, text_pieces
+from ohlol.data.lines import STDIN, Place, text_pieces
 from ohlol.data.symbols import split_lines
 from ohlol.data.vocab import CODES, code_points
 from ohlol.utils.errors import InputError
@@ -111,7 +113,7 @@ def encode(
             for result in pool.each("count", count):
                 counts.join(_counts_from_json(result))
             _check_counts(plan, counts, files)
-            codec = Codec.from_counts(
+            codec = fit_to_counts(
                 plan.task,
                 plan.settings.level,
                 counts,
@@ -317,7 +319,7 @@ def write(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
         for part, data in split_examples(plan, piece):
             if part not in writers:
                 writers[part] = resources.enter_context(ShardWriter(out, f"{part}-{piece.number:05d}", layout))
-            writers[part].add(codec.encode(data))
+            writers[part].add(encode_data(codec, data))
         return {"shards": [asdict(writer.close()) for writer in writers.values()]}
 
 
@@ -333,7 +335,7 @@ def _write_text(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Array
                 writer.add_steps(table[code_points(text)])
             else:
                 symbols = split_lines(text, plan.settings.level)
-                writer.add_steps(codec.ids(symbols, piece.span.file, piece.span.line))
+                writer.add_steps(encode_text(codec, symbols, Place(piece.span.file, piece.span.line)))
         if not writer.steps:
             return []
         writer.end_sequences(np.array([writer.steps], np.int64))

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from ohlol.config import DataSettings
-from ohlol.data import sequences
+from ohlol.data import formats
+from ohlol.data.iteration import iterate_examples, iterate_series
 from ohlol.data.lines import Example, FileRange, Lines
 from ohlol.data.opening import open_utf8
+from ohlol.data.raw_data import RawData, data_from_examples
 from ohlol.data.readers.base import Reader
 from ohlol.data.readers.series import Series
-from ohlol.data.sequences import RawData
 from ohlol.data.split import CONTEXT_ROWS, cut_in_time, split_in_time
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
@@ -74,14 +75,14 @@ def make_plan(
     files: Sequence[str], settings: DataSettings, dev_fraction: float, seed: int, with_targets: bool, piece: int
 ) -> Plan:
     """Infer the settings from the first file and cut all files into pieces; raises InputError."""
-    settings = sequences.resolve(files[0], settings, with_targets=with_targets)
+    settings = formats.resolve(files[0], settings, with_targets=with_targets)
     if TARGET_KINDS[settings.task or ""].horizon:
         raise InputError(
             "{files}: the task {task} reads whole series, which are not encoded: give the files to `ohlol train`",
             files=files[0],
             task=settings.task,
         )
-    plan = Plan(settings, sequences.reader_of(settings), (), dev_fraction, seed, with_targets)
+    plan = Plan(settings, formats.reader_of(settings), (), dev_fraction, seed, with_targets)
     pieces: list[Piece] = []
     for file in files:
         for span, part in _cut(file, plan, piece):
@@ -126,7 +127,7 @@ def split_examples(plan: Plan, piece: Piece) -> Iterator[tuple[str, RawData]]:
     examples: dict[str, list[Example]] = {"train": [], "dev": []}
     symbols = 0
     in_time = plan.kind.shifted
-    for example in sequences.examples(piece.span, plan.settings, with_targets=plan.with_targets):
+    for example in iterate_examples(piece.span, plan.settings, with_targets=plan.with_targets):
         is_dev = not in_time and plan.dev_fraction and random.random() < plan.dev_fraction
         examples["dev" if is_dev else "train"].append(example)
         symbols += len(example.input)
@@ -141,7 +142,7 @@ def _split_parts(plan: Plan, examples: dict[str, list[Example]]) -> Iterator[tup
     for part, part_examples in examples.items():
         if not part_examples:
             continue
-        data = sequences.data_from_examples(part_examples, plan.settings, with_targets=has_targets)
+        data = data_from_examples(part_examples, plan.settings, with_targets=has_targets)
         if not plan.kind.shifted or not plan.dev_fraction:
             yield part, data
             continue
@@ -157,7 +158,7 @@ def part_lengths(plan: Plan, piece: Piece) -> dict[str, int]:
     Raises:
         InputError: the series has fewer than two rows, or cannot be read.
     """
-    rows = sum(len(part.inputs) for part in sequences.series(piece.span.file, plan.settings, with_targets=False))
+    rows = sum(len(part.inputs) for part in iterate_series(piece.span.file, plan.settings, with_targets=False))
     train = cut_in_time(rows, plan.dev_fraction)
     if rows < SHORTEST_SERIES:
         raise InputError(
@@ -172,7 +173,7 @@ def part_lengths(plan: Plan, piece: Piece) -> dict[str, int]:
 def split_rows(plan: Plan, piece: Piece, lengths: dict[str, int]) -> Iterator[tuple[str, int, Series]]:
     """The rows of a series, some at a time: their part, the number of rows of that part before them, and the rows."""
     part, passed, context = "train", 0, None
-    for rows in sequences.series(piece.span.file, plan.settings, with_targets=plan.with_targets):
+    for rows in iterate_series(piece.span.file, plan.settings, with_targets=plan.with_targets):
         while len(rows.inputs):
             if passed == lengths[part] and context is not None:
                 part, passed = "dev", CONTEXT_ROWS

@@ -4,18 +4,18 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers import TINY, conll_file, upper_pairs
 
 import ohlol
+from ohlol.checkpoint.run_directory import DATA_FOLDER
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
-from ohlol.data import sequences
-from ohlol.data.batches import fingerprint
-from ohlol.data.codec import Codec
+from ohlol.data.codec_fitting import fit_codec
 from ohlol.data.corpus import store
 from ohlol.data.corpus.encode import encode
-from ohlol.data.loading import DATA_FOLDER, HELLO, DataPreparer, Source, corpus_folder
+from ohlol.data.data_preparer import DataPreparer
+from ohlol.data.pairs import data_from_pairs
+from ohlol.data.source import Source
 from ohlol.utils.errors import InputError
 
 
@@ -27,51 +27,14 @@ def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 MODEL, TRAINING = ModelSettings(), TrainSettings(dev_fraction=0.2)
 
 
-def test_pairs_files_and_corpora_are_recognized_as_sources(tmp_path: Path) -> None:
-    assert Source.parse(None).pairs == HELLO
-    assert Source.parse([("a", "b")]).pairs == (("a", "b"),)
-    assert Source.parse(tmp_path / "a.tsv").files == (str(tmp_path / "a.tsv"),)
-    assert Source.parse(["a", "b", "a"], dev=Path("c")) == Source(files=("a", "b"), dev="c")
-    upper_pairs(tmp_path / "data.tsv")
-    encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1)
-    assert Source.parse("c") == Source(corpus=Path("c"))
-    assert Source.parse("c").names == ("c",)
-    assert corpus_folder("data.tsv") is None
-
-
-def test_saved_data_is_loaded_unchanged(tmp_path: Path) -> None:
-    upper_pairs(tmp_path / "data.tsv", 60)
-    preparer = DataPreparer(Source.parse("data.tsv"), {})
-    data = preparer.prepare(MODEL, TRAINING)
-    saved = data.save(tmp_path / "cache")
-    assert not data.mapped
-    assert saved.mapped
-    again = DataPreparer(Source.parse("data.tsv"), {}).prepare(
-        MODEL, TRAINING, cache=tmp_path / "cache", codec=data.codec
-    )
-    assert again.mapped
-    assert again.data_sha256 == data.data_sha256 == fingerprint(data.train, data.dev)
-    assert (np.asarray(again.train.inputs.values) == data.train.inputs.values).all()
-    assert again.codec == data.codec
-    assert again.files == ("data.tsv",)
-
-
 def test_a_cache_of_other_files_or_another_codec_is_not_used(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
     data = DataPreparer(Source.parse("data.tsv"), {}).prepare(MODEL, TRAINING).save(tmp_path / "cache")
-    other = Codec.fit(sequences.data_from_pairs([("a", "b")]), unknowns=True)
+    other = fit_codec(data_from_pairs([("a", "b")]), unknowns=True)
     assert not DataPreparer(data.source, {}).prepare(MODEL, TRAINING, cache=tmp_path / "cache", codec=other).mapped
     upper_pairs(tmp_path / "data.tsv", 61)
     assert not DataPreparer(data.source, {}).prepare(MODEL, TRAINING, cache=tmp_path / "cache").mapped
     assert DataPreparer(data.source, {}).prepare(MODEL, TRAINING, cache=tmp_path / "cache", verify=False).mapped
-
-
-def test_pairs_stay_in_memory(tmp_path: Path) -> None:
-    data = DataPreparer(Source.parse([("hllo", "ohle")]), {}).prepare(MODEL, TRAINING)
-    assert data.save(tmp_path / "cache") is data
-    assert not (tmp_path / "cache").exists()
-    assert data.codec.symbols is not None
-    assert data.codec.symbols.symbols == ("<unk>", *"ehlo")  # e is a label alone: few pairs share their symbols
 
 
 def test_data_is_kept_until_it_is_released(tmp_path: Path) -> None:

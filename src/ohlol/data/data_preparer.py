@@ -1,14 +1,11 @@
-"""Loading data for training: files, pairs or an encoded corpus become the arrays that a trainer reads.
+"""Preparing data for training: files, pairs or an encoded corpus become the arrays that a trainer reads.
 
 There is one path for a new run, a resumed run, another process of a run and the trials of a study: a `DataPreparer`
-reads the source once, splits and encodes it as the settings of a model ask for, and `PreparedData.save` writes files as
-an encoded corpus into a folder, where the next one finds them. Arrays in a folder are mapped into memory; pairs, and
-runs without a directory, stay in memory.
+reads the source once, splits and encodes it as the settings of a model ask for, and `PreparedData.save` writes it into
+a folder, where the next one finds it.
 """
 
-import hashlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,175 +14,28 @@ from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset, fingerprint
 from ohlol.data.char_lm import CharLM
-from ohlol.data.codec import Codec, supports_bigrams, supports_chars
+from ohlol.data.codec import Codec
+from ohlol.data.codec_encoding import encode_data
+from ohlol.data.codec_fitting import fit_codec, supports_bigrams, supports_chars
 from ohlol.data.codec_growth import check_inputs, grow_codec
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
-from ohlol.data.frames import Records, read_records
-from ohlol.data.interpretation import Interpretation
 from ohlol.data.lines import FRAME
+from ohlol.data.pairs import data_from_pairs
 from ohlol.data.panel import Panel
 from ohlol.data.panel_dataset import encode_panel, encode_panel_parts
-from ohlol.data.sequences import RawData
-from ohlol.data.split import MIN_SEQUENCES_TO_SPLIT, split_dev
+from ohlol.data.prepared_data import PreparedData, prepared_from
+from ohlol.data.raw_data import RawData
+from ohlol.data.source import Source, is_tutorial
+from ohlol.data.split import split_dev
 from ohlol.data.targets import COUNT_HEADS
 from ohlol.data.vector_files import read_vectors
 from ohlol.data.vocab import UNK, Vocab
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import translate
 
-Data = Any
-"""Data as users pass them: one file or several, the directory of an encoded corpus, pairs, or a table in memory (of any
-type that `frames.read_records` reads); None is the tutorial's pair."""
-HELLO = (("hello", "ohlol"),)
-"""The tutorial's pair, for training without data."""
 SHORTEST_HORIZON = 6
 """Steps to forecast where the season is shorter and the setting is not chosen."""
-DATA_FOLDER = Path("resume") / "data"
-"""The folder of the encoded data in a run directory."""
-
-
-def is_tutorial(pairs: Sequence[Any]) -> bool:
-    """Whether data are so few pairs that they are trained with the tutorial's settings."""
-    return 0 < len(pairs) < MIN_SEQUENCES_TO_SPLIT
-
-
-def corpus_folder(data: Any) -> Path | None:
-    """The directory of the encoded corpus that data are; None where they are not one.
-
-    Raises:
-        InputError: a corpus is mixed with other data.
-    """
-    paths: list[Any] = [data] if isinstance(data, str | Path) else list(data or ())
-    folders = [path for path in paths if store.is_corpus(path)]
-    if folders and len(paths) > 1:
-        raise InputError(
-            "{folders} is an encoded corpus and cannot be mixed with others: encode all files as one",
-            folders=folders[0],
-        )
-    return Path(folders[0]) if folders else None
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where data come from: exactly one of files, pairs, a table in memory and an encoded corpus."""
-
-    files: tuple[str, ...] = ()
-    pairs: tuple[Any, ...] = ()
-    corpus: Path | None = None
-    dev: str | None = None
-    """A file or an encoded corpus to evaluate on; otherwise a part of the data is set apart."""
-    records: Records | None = None
-    """A table in memory, in the place of files."""
-    dev_records: Records | None = None
-    """A table in memory to evaluate on."""
-
-    @staticmethod
-    def parse(data: Any, dev: Any = None) -> "Source":
-        """Tell files, pairs, tables and an encoded corpus apart; without data it is the tutorial's pair.
-
-        Raises:
-            InputError: an encoded corpus is mixed with other data, or a name is empty.
-        """
-        dev_records = read_records(dev)
-        dev = None if dev is None or dev_records is not None else str(dev)
-        if dev_records is not None:
-            return replace(Source.parse(data), dev_records=dev_records)
-        records = read_records(data)
-        if records is not None:
-            return Source(records=records, dev=dev)
-        if data is None:
-            return Source(pairs=HELLO, dev=dev)
-        if not isinstance(data, str | Path) and len(data) > 0 and isinstance(data[0], tuple):
-            return Source(pairs=tuple(data), dev=dev)
-        corpus = corpus_folder(data)
-        if corpus is not None:
-            return Source(corpus=corpus, dev=dev)
-        paths: Any = [data] if isinstance(data, str | Path) else data
-        if "" in paths:
-            raise InputError("the name of a file is empty")
-        return Source(files=tuple(dict.fromkeys(map(str, paths))), dev=dev)
-
-    @property
-    def has_dev(self) -> bool:
-        """Whether there are data of their own to evaluate on."""
-        return self.dev is not None or self.dev_records is not None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The files or the corpus, as `config.json` lists them; empty for pairs."""
-        return (str(self.corpus),) if self.corpus is not None else self.files
-
-    def check_split(self, chosen: Collection[str]) -> None:
-        """Raise InputError where `dev_fraction` was chosen for a corpus, which was split when it was encoded."""
-        if self.corpus is not None and "dev_fraction" in chosen:
-            raise InputError(
-                "`dev_fraction` is chosen when a corpus is encoded, and {corpus} is encoded already", corpus=self.corpus
-            )
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """The arrays that a trainer reads."""
-
-    source: Source
-    codec: Codec
-    settings: DataSettings
-    """Complete."""
-    train: Dataset
-    dev: Dataset | None
-    data_sha256: str
-    """Identifies the data in a saved training state."""
-    mapped: bool = False
-    """Whether the arrays are in files already."""
-    interpretation: Interpretation | None = None
-    """How the first file was read, and why; None where it was read before, or there is none."""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files or the corpus that they come from; empty for pairs."""
-        return self.source.names
-
-    @property
-    def history(self) -> Dataset | None:
-        """The series that the validation data continue, one each; None where these are not the end of the same."""
-        is_set_apart = not self.source.has_dev and self.codec.kind.numeric and not self.codec.kind.horizon
-        return self.train if is_set_apart and self.dev is not None and len(self.dev) == len(self.train) else None
-
-    def as_bioes(self) -> "PreparedData":
-        """The same with labels of BIOES as targets, where labels are in IOB1 or IOB2."""
-        codec = self.codec.with_bioes(self.train)
-        if codec is self.codec:
-            return self
-        train, dev = codec.convert(self.train), None if self.dev is None else codec.convert(self.dev)
-        digest = hashlib.sha256(f"{self.data_sha256} BIOES".encode()).hexdigest()
-        return replace(self, codec=codec, train=train, dev=dev, data_sha256=digest)
-
-    def save(self, folder: Path, *, with_vectors: bool = False) -> "PreparedData":
-        """Write the arrays of files or of a table into a folder and map them from there; others stay as they are.
-
-        A table in memory is replaced by the encoded corpus in the folder. With `with_vectors` the word vectors are
-        written too; a run has them in its own directory.
-
-        Raises:
-            InputError: they cannot be written.
-        """
-        source = self.source if self.source.records is None else Source(corpus=folder)
-        if self.mapped or not source.names:
-            return self
-        parts = {"train": self.train} | ({"dev": self.dev} if self.dev is not None else {})
-        sources = encoded.sources_of(self.source.files, self.source.dev)
-        corpus = encoded.write(
-            folder, self.codec, self.settings, parts, sources, self.data_sha256, with_vectors=with_vectors
-        )
-        return replace(prepared_from(corpus, source), interpretation=self.interpretation)
-
-
-def prepared_from(corpus: Encoded, source: Source) -> PreparedData:
-    """The arrays of an encoded corpus, which are mapped into memory."""
-    return PreparedData(
-        source, corpus.codec, corpus.settings, corpus.train, corpus.dev, corpus.data_sha256, mapped=True
-    )
 
 
 class DataPreparer:
@@ -261,7 +111,7 @@ class DataPreparer:
         """The sequences of files or pairs, or an encoded corpus."""
         if self.source.corpus is None:
             if self.source.pairs:
-                return sequences.data_from_pairs(self.source.pairs)
+                return data_from_pairs(self.source.pairs)
             return sequences.read(self.source.records or self.source.files, DataSettings(**self.chosen))
         corpus = encoded.read(self.source.corpus)
         settings = replace(corpus.settings, encoding=self.chosen.get("encoding"))  # of the file to evaluate on
@@ -309,7 +159,7 @@ class DataPreparer:
             train, dev = split_dev(raw, training.dev_fraction, training.seed, unknowns=unknowns)
         level = raw.settings.level
         by_character = supports_bigrams(raw.kind, level)
-        codec = Codec.fit(
+        codec = fit_codec(
             train,
             unknowns=unknowns,
             with_chars=bool(model.char_rnn_size or model.char_lm) and supports_chars(raw.kind, level),
@@ -318,8 +168,8 @@ class DataPreparer:
         )
         codec = codec if self.start is None else grow_codec(codec, self.start)
         codec = self._with_pretrained(codec, model, known)
-        train_data = codec.encode(train)
-        dev_data = codec.encode(dev, unseen_labels=other is not None) if dev is not None else None
+        train_data = encode_data(codec, train)
+        dev_data = encode_data(codec, dev, unseen_labels=other is not None) if dev is not None else None
         digest = fingerprint(train_data, dev_data)
         return PreparedData(
             self.source, codec, raw.settings, train_data, dev_data, digest, interpretation=raw.interpretation
@@ -400,7 +250,7 @@ class DataPreparer:
                 )
             dev, digest = other.train, digest + other.data_sha256
         elif (source := self.source.dev_records or self.source.dev) is not None:
-            dev = codec.encode(sequences.read(source, corpus.settings), unseen_labels=True)
+            dev = encode_data(codec, sequences.read(source, corpus.settings), unseen_labels=True)
             digest += fingerprint(dev)
         if corpus.train.targets is None and not corpus.codec.kind.continues_text:
             raise InputError(
