@@ -14,7 +14,7 @@ from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.training.callbacks import Callback, Epoch
 from ohlol.tuning.figures import draw_study
-from ohlol.tuning.study import load_board
+from ohlol.tuning.study import load_summary
 
 matplotlib.use("Agg")
 
@@ -88,7 +88,7 @@ def draw_figures() -> None:
         figures.save_figure(figure, PICTURE.with_name("trace.png"))
         days, study = PICTURE.parents[1] / "examples/temperature.csv", Path(folder) / "study"
         tune(days, trials=40, out=study, task="next_row", epochs=12, batch_size=4, bptt=32)
-        figures.save_figure(draw_study(load_board(study)), PICTURE.with_name("tuning.png"))
+        figures.save_figure(draw_study(load_summary(study)), PICTURE.with_name("tuning.png"))
 
 
 if __name__ == "__main__":

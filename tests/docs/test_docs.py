@@ -23,8 +23,8 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def make_cli() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs/make_cli.py")
+def import_script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -32,8 +32,13 @@ def make_cli() -> ModuleType:
     return module
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("make_*.py")), ids=lambda path: path.stem)
+def test_the_scripts_of_the_pages_import_what_exists(path: Path) -> None:
+    assert import_script(path.stem).__doc__
+
+
 def test_the_reference_is_up_to_date() -> None:
-    module = make_cli()
+    module = import_script("make_cli")
     for lang, page in module.PAGES.items():
         assert read(f"docs/{page.name}") == module.reference(lang), (
             f"docs/{page.name} is stale: python docs/make_cli.py"
