@@ -22,6 +22,7 @@ from ohlol.data.readers.base import (
 from ohlol.data.readers.column_names import find_columns, join_names, list_names, split_names, split_row
 from ohlol.data.readers.column_stats import SAMPLE_ROWS, TableStats, static_cell
 from ohlol.data.readers.cutting import Boundary, line_boundary
+from ohlol.data.readers.date_columns import find_unread_dates
 from ohlol.data.readers.json_lines import is_strings, looks_like_json
 from ohlol.data.readers.pairs import is_json, is_json_pair
 from ohlol.data.readers.plain_lines import read_plain_lines, require_symbols
@@ -278,7 +279,7 @@ def _infer_task(stats: TableStats, settings: DataSettings) -> str:
     read = set[int]().union(*(chosen.pop(name, ()) for name in ("input", "target", "known", "observed")))
     if not read:
         filled = {i for i, column in enumerate(stats.columns) if column.filled}
-        read = filled.difference(*chosen.values(), {stats.time_column()}, doubts.find_unread_dates(stats, filled))
+        read = filled.difference(*chosen.values(), {stats.time_column()}, find_unread_dates(stats, filled))
     if settings.series and settings.target:
         doubts.check_constant_target(stats, settings)
     is_series = read and read <= set(stats.meant_numeric())

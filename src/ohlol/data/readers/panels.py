@@ -17,6 +17,7 @@ from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, is_count
 from ohlol.data.readers import doubts
 from ohlol.data.readers.column_names import find_columns, join_names, list_names
 from ohlol.data.readers.column_stats import TableStats, is_missing
+from ohlol.data.readers.date_columns import check_unread_dates, find_date_parts, find_months
 from ohlol.data.readers.tables import Row, Table, number
 from ohlol.data.readers.times import (
     Seconds,
@@ -179,9 +180,9 @@ def infer_time(stats: TableStats, taken: set[int], keys: Sequence[int] = ()) -> 
             names=list_names(tuple(stats.names[i] for i in dates)),
         )
     if not dates:
-        dates = doubts.find_date_parts(stats, free, keys)
+        dates = find_date_parts(stats, free, keys)
     if not dates:
-        doubts.check_unread_dates(stats, free)
+        check_unread_dates(stats, free)
     return join_names(stats.names[i] for i in dates) if dates else None
 
 
@@ -481,7 +482,7 @@ def _check_layout(stats: TableStats, settings: DataSettings) -> None:
     if settings.time or settings.target or stats.rows < 2:
         return
     numeric, first = stats.meant_numeric(), None
-    dated, of_months = [i for i in numeric if _is_dated(stats.names[i])], doubts.find_months(stats)
+    dated, of_months = [i for i in numeric if _is_dated(stats.names[i])], find_months(stats)
     names = [i for i, column in enumerate(stats.columns) if column.filled and not column.is_meant_numeric]
     if of_months and not names:
         raise InputError(
