@@ -3,7 +3,7 @@
 The options of the command line, the keywords of `ohlol.fit` and the run's `config.json` have the names of these fields.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, asdict, dataclass
 from typing import Any, cast, get_args
 
@@ -381,6 +381,12 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
     parse_interval(training.checkpoint_every)
 
 
+CLASS_ADVICE = message_id(
+    ": a cell, head, task or reader is registered, and chosen by its name; a cell may also be named as "
+    "package.module:Class, which is imported"
+)
+
+
 def expected_type(value: object, setting: Field[Any]) -> str | None:
     """What a value must be to have the type of a setting, such as "an integer"; None where it has the type."""
     types = get_args(setting.type) or (setting.type,)
@@ -389,6 +395,20 @@ def expected_type(value: object, setting: Field[Any]) -> str | None:
         if has_type and isinstance(value, bool) == (one is bool):  # True is an int, too
             return None
     return translate(TYPE_NAMES[types[0]])
+
+
+def check_types(values: Mapping[str, object], settings: Mapping[str, Field[Any]]) -> None:
+    """Check that values have the types of the settings of their names; raises InputError."""
+    for name, value in values.items():
+        expected = expected_type(value, settings[name])
+        if expected is not None:
+            raise InputError(
+                "`{name}` is {value}; it must be {expected}{advice}",
+                name=name,
+                value=shorten(repr(value)),
+                expected=expected,
+                advice=translate(CLASS_ADVICE) * callable(value),
+            )
 
 
 def check_choice(value: str, name: str, choices: Iterable[str]) -> None:

@@ -355,3 +355,10 @@ def test_a_stream_whose_columns_are_not_known() -> None:
     stream = datasets.Dataset.from_dict({"text": ["a"]}).to_iterable_dataset().map(lambda row: row)
     with pytest.raises(InputError, match="load the dataset without `streaming`"):
         read_records(stream)
+
+
+@pytest.mark.parametrize("kind", ["Index", "Categorical", "DatetimeIndex", "Timestamp"])
+def test_what_is_no_table_is_named(kind: str) -> None:
+    data = getattr(pytest.importorskip("pandas"), kind)("2020-01-01" if kind == "Timestamp" else ["2020-01-01"])
+    with pytest.raises(InputError, match=f"the data are of type {kind}; give a table"):
+        ohlol.interpret(data)

@@ -31,8 +31,12 @@ MONTH = (
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 GAP, YEAR, DAY = r"[-/ ,.]{1,2}", r"(?P<year>\d{4}|\d{2})", r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
-DATED = re.compile(r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4})\b", re.ASCII)
-"""The start of a text that is meant as a date, in whatever form it goes on."""
+DATED = re.compile(
+    r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4})\b"
+    r"[\s\d:.,+-]*(?:[A-Za-z]{1,5}|[A-Za-z]+/[A-Za-z_]+)?[\s\d:+-]*",
+    re.ASCII,
+)
+"""A text that is meant as a date: it begins as one, and has at most a short word or the name of a zone."""
 WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}\.?,? +", re.ASCII | re.IGNORECASE)
 NAMED = [
     re.compile(form + CLOCK, re.ASCII | re.IGNORECASE)
@@ -65,15 +69,22 @@ TIME_WORDS = {
     "settimana", "anno", "maand", "kwartaal", "jaar", "дата", "год", "месяц"
 }  # fmt: skip
 """Words in the names of columns of dates and times, in several languages."""
-TIME_CHARACTERS = re.compile("日期|时间|時間|年|月|季度|周|日付")
+TIME_CHARACTERS = re.compile(r".*(?:日期|时间|時間|日付).*|[年月日周]|年份|月份|年月|年度|季度|周次")
+"""Names of such columns in Chinese and Japanese."""
 WEEK_WORDS = {"week", "yearweek", "wk", "kw", "woche", "semana", "semaine", "settimana", "周"}
 DATE_WORDS = {"date", "datum", "fecha", "dato", "дата", "日期", "日付"}
 """Words in the names of columns whose numbers are days as a spreadsheet counts them."""
 YEAR_WORDS = {"year", "yr", "jahr", "año", "ano", "année", "annee", "anno", "jaar", "год", "年", "年份"}
 QUARTER_WORDS = {"quarter", "qtr", "quartal", "trimestre", "kwartaal", "季度"}
 MONTH_WORDS = {"month", "monat", "mes", "mois", "mese", "maand", "месяц", "月", "月份"}
-DAY_WORDS, HOUR_WORDS = {"day", "tag", "dia", "día", "jour", "giorno", "日"}, {"hour", "stunde", "hora", "heure", "时"}
+DAY_WORDS = {"day", "tag", "dia", "día", "jour", "giorno", "日"}
+WEEKDAY_WORDS = {"weekday", "dayofweek", "wochentag", "星期"}
+HOUR_WORDS, MINUTE_WORDS = {"hour", "stunde", "hora", "heure", "时"}, {"minute", "minuto", "分"}
 """Words in the names of columns that hold a part of a date."""
+TOTAL_WORDS = {"to"}
+"""Words in the names of columns of totals, such as "sales to date"."""
+TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?", re.ASCII)
+"""A time of day without a date."""
 EXCEL_FIRST, EXCEL_LAST, EXCEL_ZERO = 20_000, 80_000, 25_569
 """The days of Excel from 1954 to 2119, and that of 1970-01-01."""
 EPOCH_DAY = 719_162
@@ -107,13 +118,17 @@ def name_words(name: str) -> set[str]:
     return set(re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()))
 
 
-def is_time_name(name: str) -> bool:
-    """Whether the name of a column is that of dates or times.
+def is_time_name(name: str, *, alone: bool = False) -> bool:
+    """Whether the name of a column has a word of dates or times, or with `alone` no other words.
 
-    >>> [is_time_name(name) for name in ("order_date", "日期", "Monat", "ts_ms", "sales")]
-    [True, True, True, True, False]
+    >>> [is_time_name(name) for name in ("order_date", "日期", "Monat", "ts_ms", "sales", "年龄段")]
+    [True, True, True, True, False, False]
+    >>> [is_time_name(name, alone=True) for name in ("order_date", "Date_1")]
+    [False, True]
     """
-    return bool(name_words(name) & TIME_WORDS) or TIME_CHARACTERS.search(name) is not None
+    words = name_words(name)
+    is_named = set() < words <= TIME_WORDS if alone else bool(words & TIME_WORDS)
+    return is_named or TIME_CHARACTERS.fullmatch(name.strip()) is not None
 
 
 def is_unix_name(name: str) -> bool:
@@ -180,7 +195,7 @@ def _parse_numbers(text: str, letters: str) -> Moment | None:
 
 def _parse_iso(text: str) -> Moment | None:
     """A date as ISO 8601 writes it, also of a week, with 24:00 and with UTC as the name of a zone."""
-    if not ("-" in text or "W" in text):
+    if not ("-" in text or "W" in text or "T" in text):
         return None
     for name in ("UTC", "GMT"):
         text = text.removesuffix(name).rstrip() + "+00:00" if text.endswith(name) else text
@@ -230,7 +245,9 @@ def _moment(moment: datetime) -> Moment:
 
 
 def days_in_numbers(numbers: Iterable[int], name: str) -> list[float] | None:
-    """The seconds from year 1 to the dates in numbers such as 20200131, 202001, the week 202053, or Excel's 43861.
+    """The seconds from year 1 to the dates in numbers.
+
+    They are days as 20200131, hours as 2020013123, minutes, months as 202001, weeks as 202053, or Excel's 43861.
 
     Args:
         numbers: of a column.
@@ -244,7 +261,7 @@ def days_in_numbers(numbers: Iterable[int], name: str) -> list[float] | None:
     """
     numbers, words = list(numbers), name_words(name)
     low, high = min(numbers), max(numbers)
-    if EXCEL_FIRST <= low <= high <= EXCEL_LAST and words & DATE_WORDS:
+    if EXCEL_FIRST <= low <= high <= EXCEL_LAST and words & DATE_WORDS and not words & TOTAL_WORDS:
         return [(EPOCH_DAY - EXCEL_ZERO + number) * 86400.0 for number in numbers]
     try:
         if 1800_01_01 <= low <= high < 2250_00_00:
@@ -253,11 +270,21 @@ def days_in_numbers(numbers: Iterable[int], name: str) -> list[float] | None:
             dates = [date.fromisocalendar(n // 100, n % 100, 1) for n in numbers]
         elif 1800_00 < low <= high < 2250_00:
             dates = [date(n // 100, n % 100, 1) for n in numbers]
+        elif 1800_01_01_00 <= low <= high < 2250_00_00_00:
+            return [_seconds_to(n // 100, n % 100) for n in numbers]
+        elif 1800_01_01_00_00 <= low <= high < 2250_00_00_00_00:
+            return [_seconds_to(n // 10_000, n // 100 % 100, n % 100) for n in numbers]
         else:
             return None
     except ValueError:
         return None
     return [(day.toordinal() - 1) * 86400.0 for day in dates]
+
+
+def _seconds_to(day: int, hour: int, minute: int = 0) -> float:
+    """The seconds from year 1 to a time on a day such as 20200131; raises ValueError where there is none."""
+    moment = datetime(day // 10_000, day // 100 % 100, day % 100, hour, minute)
+    return (moment - datetime(1, 1, 1)).total_seconds()
 
 
 def is_date(cell: Any) -> bool:

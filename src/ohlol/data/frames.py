@@ -63,7 +63,7 @@ def read_records(data: object) -> Records | None:
         return None
     import narwhals
 
-    if package == "pandas":
+    if package == "pandas" and hasattr(data, "reset_index"):  # an index or an array has none
         data = _with_index(cast("Any", data))
     frame: Any = narwhals.from_native(cast("Any", data), pass_through=True, allow_series=True)
     if isinstance(frame, narwhals.LazyFrame):

@@ -1,12 +1,12 @@
 """The sequences of data files, each read whole by the reader of its format."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ohlol.config import DataSettings
+from ohlol.config import DataSettings, check_types
 from ohlol.data.formats import FilePath, open_file, open_lines, reader_of
 from ohlol.data.frames import Records, read_records
 from ohlol.data.interpretation import Interpretation, describe_panel
@@ -166,6 +166,8 @@ def interpret(path: Any, **settings: Any) -> Interpretation:
     Raises:
         InputError: as `read` does, for what is inferred; a line that is only read in training is not looked at.
     """
+    known = {setting.name: setting for setting in fields(DataSettings)}
+    check_types({name: value for name, value in settings.items() if name in known and value is not None}, known)
     chosen = check_settings(DataSettings(**settings))
     path = read_records(path) or path
     if not isinstance(path, str | Path | Records):

@@ -22,6 +22,8 @@ from ohlol.utils.translation import join_list, translate
 
 FORECAST_SETTINGS = ("known", "observed", "static", "layout", "season", "horizon")
 """Settings of panels; `time` and `series` are also those of sequences of numbers with a target each."""
+TABLE_SETTINGS = ("decimal", "thousands", "missing", "date_order")
+"""Settings of the cells of tables."""
 
 
 def check_settings(settings: DataSettings) -> DataSettings:
@@ -91,6 +93,9 @@ def check_settings(settings: DataSettings) -> DataSettings:
 
 
 def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
+    for name in TABLE_SETTINGS:
+        if getattr(settings, name) is not None and PANEL not in reader.targets:
+            raise InputError("`{name}` is for tables, and the format is {format}", name=name, format=reader.name)
     if settings.task is not None and not reader.serves(settings.task):
         suitable = join_list(name for name, other in READERS.items() if other.serves(settings.task))
         raise InputError(

@@ -96,7 +96,7 @@ def smooth(values: Floats, seasons: tuple[int, ...], horizon: int, fit_rows: int
         forecasts.append(mean_of_two_seasons(forecasts[-1], seasons[-1]))
     if np.isfinite(values[:rows]).sum() >= MIN_VALUES:
         forecasts.insert(0, _average(values, seasons[0], horizon, rows))
-    start = max(2 * seasons[0], seasons[-1])  # from which on each has its season
+    start = max(2 * seasons[0], seasons[-1])  # from which on each has a season at least
     errors = np.array([_squared_error(forecast, values, rows, start) for forecast in forecasts])
     if not np.isfinite(errors).all() or not errors.all():  # nothing to compare, or one that is always right
         return forecasts[int(np.argmin(np.nan_to_num(errors)))]

@@ -21,7 +21,7 @@ from ohlol.config import (
     ModelSettings,
     TrainSettings,
     check_bounds,
-    expected_type,
+    check_types,
 )
 from ohlol.data.codec import Codec
 from ohlol.data.data_preparer import DataPreparer
@@ -42,7 +42,7 @@ from ohlol.training.trainer import Trainer
 from ohlol.utils import devices, distributed
 from ohlol.utils.devices import CPU
 from ohlol.utils.distributed import SINGLE_PROCESS, Processes
-from ohlol.utils.errors import InputError, InputWarning, shorten
+from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.files import write_json, write_utf8
 from ohlol.utils.locks import lock_run
 from ohlol.utils.processors import within_quota
@@ -74,17 +74,7 @@ class ChosenSettings:
         if unknown:
             raise TypeError(f"there is no setting {sorted(unknown)[0]!r}; there are {', '.join(sorted(known))}")
         chosen = {name: _to_python(value) for name, value in settings.items() if value is not None}
-        for name, value in chosen.items():
-            expected = expected_type(value, known[name])
-            if expected is not None:
-                advice = translate(CLASS_ADVICE) * callable(value)
-                raise InputError(
-                    "`{name}` is {value}; it must be {expected}{advice}",
-                    name=name,
-                    value=shorten(repr(value)),
-                    expected=expected,
-                    advice=advice,
-                )
+        check_types(chosen, known)
         return ChosenSettings(*({k: v for k, v in chosen.items() if k in kind} for kind in kinds))
 
 
@@ -484,10 +474,6 @@ def _apply_model_settings(model: ModelSettings, chosen: dict[str, Any]) -> Model
     return replace(model, **chosen)
 
 
-CLASS_ADVICE = message_id(
-    ": a cell, head, task or reader is registered, and chosen by its name; a cell may also be named as "
-    "package.module:Class, which is imported"
-)
 SLOW_PRECISION = message_id(
     "`precision` {precision} on the CPU runs torch's own layers instead of ohlol's kernels, and is "
     "rarely faster than fp32"

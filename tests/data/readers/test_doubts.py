@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import ohlol
 from data.reading import Write, read_error
 from ohlol.config import DataSettings
 from ohlol.data.sequences import read
-from ohlol.utils.errors import InputWarning
+from ohlol.utils.errors import InputError, InputWarning
 
 FORECAST = DataSettings(task="next_row")
 WAVE = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
@@ -461,3 +462,16 @@ def test_a_point_that_may_separate_thousands_is_a_question(write: Write):
 
 
 GERMAN = DataSettings(task="next_row", decimal=",", thousands=".")
+
+
+@pytest.mark.parametrize(("cells", "is_numeric"), [(["18+", "65+", "30+"], False), (["18", "65+", "30"], True)])
+def test_numbers_with_a_mark_may_be_classes(tmp_path: Path, cells: list[str], is_numeric: bool) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "age,label\n" + "".join(f"{cell},{'ab'[i % 2]}\n" for i, cell in enumerate(cells * 4)), encoding="utf-8"
+    )
+    if is_numeric:
+        with pytest.raises(InputError, match="hold"):
+            ohlol.interpret(path, input="age", target="label")
+    else:
+        assert ohlol.interpret(path, input="age", target="label").settings.task == "classify"

@@ -199,7 +199,7 @@ def test_tables_that_are_refused(write: Write, content: str, chosen: dict[str, A
         (
             TS.replace("true up down", "true up flat"),
             {},
-            "a.ts:10: the class 'down' is none of those of @classLabel, 'up', 'flat'",
+            "a.ts:10: the class 'down' is not among those of @classLabel, 'up', 'flat'",
         ),
         (TS.replace("Label true up", "Label false"), {}, "a.ts: no line @classLabel true or @targetlabel true"),
         (TS, {"task": "regress"}, "a.ts:9: the target 'up' is not a finite number"),
@@ -254,3 +254,16 @@ def test_classes_of_ts_files_have_the_spelling_of_the_header(write: Write) -> No
     assert error_of(write("b.ts", TS.replace(":up", "").replace(":4,5,6", ""))) == (
         "b.ts:9: the series has no target after its last colon"
     )
+
+
+def test_the_order_of_dates_is_kept(tmp_path: Path) -> None:
+    def rows(days: range) -> str:
+        return "".join(f"{name},{day:02}/01/2020,{day},{name}\n" for name in ("a", "b") for day in days)
+
+    long, short = tmp_path / "long.csv", tmp_path / "short.csv"
+    long.write_text("s,t,x,y\n" + rows(range(1, 29)), encoding="utf-8")
+    short.write_text("s,t,x,y\n" + rows(range(1, 5)), encoding="utf-8")
+    chosen = DataSettings(task="classify", series="s", time="t", target="y")
+    settings = read(long, chosen).settings
+    assert settings.date_order == "dmy"
+    assert read(short, settings).settings == settings

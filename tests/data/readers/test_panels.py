@@ -331,8 +331,8 @@ def test_an_order_that_the_dates_leave_open_is_a_question(write: Write, dates: l
 @pytest.mark.parametrize(
     ("header", "times", "message"),
     [
-        ("date,y", [*days(11), "Total"], "a.csv: column 'date' holds dates (ISO), and 'Total' in a.csv:13 is none; write dates as"),
-        ("date,y", [*days(11), "2020-02-30"], "a.csv: column 'date' holds dates (ISO), and '2020-02-30' in a.csv:13 is none"),
+        ("date,y", [*days(11), "Total"], "a.csv: column 'date' holds dates (ISO), and 'Total' in a.csv:13 is not a date; write dates as"),
+        ("date,y", [*days(11), "2020-02-30"], "a.csv: column 'date' holds dates (ISO), and '2020-02-30' in a.csv:13 is not a date"),
         ("x,y", [*days(6), *(f"0{m}/20/2020" for m in range(1, 7))], "a.csv: column 'x' holds dates (ISO), and '01/20/2020' in"),
         ("Monat,y", [f"Januar {y}" for y in range(2000, 2012)], "a.csv: column 'Monat' holds 'Januar 2000', which is not read"),
         ("fy,y", [f"FY{y}" for y in range(2000, 2012)], "a.csv: column 'fy' holds 'FY2000', which is not read as a date"),
@@ -372,7 +372,9 @@ def test_codes_and_counts_are_no_dates(write: Write, name: str, cells: Any) -> N
 
 def test_a_cell_without_a_date_far_from_the_start_is_named(write: Write) -> None:
     path = write("a.csv", table("date,y", [*days(SAMPLE_ROWS + 9), "Total"], (WAVE * 999)[: SAMPLE_ROWS + 10]))
-    assert f"column 'date' holds dates (ISO), and 'Total' in a.csv:{SAMPLE_ROWS + 11} is none" in panel_error(path)
+    assert f"column 'date' holds dates (ISO), and 'Total' in a.csv:{SAMPLE_ROWS + 11} is not a date" in panel_error(
+        path
+    )
 
 
 def test_a_column_without_letters_in_its_name_is_no_part_of_a_date(write: Write) -> None:

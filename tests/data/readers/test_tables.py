@@ -1,9 +1,11 @@
 """Tables from CSV and JSON."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import ohlol
 from data.reading import Write
 from ohlol.config import DataSettings
 from ohlol.data.lines import Lines, Place
@@ -100,3 +102,10 @@ def test_all_rows_of_a_file_without_the_target_are_read(write: Write) -> None:
 def test_rows_of_empty_cells_at_the_end_are_left_out(write: Write) -> None:
     table = tables.csv_table(Lines(write("a.csv", "x,y\n1,2\n,\n3,4\n,\n,,,\n")), DataSettings())
     assert [(row.cells, row.place.line) for row in table.rows] == [(["1", "2"], 2), (["", ""], 3), (["3", "4"], 4)]
+
+
+def test_a_number_among_texts_is_no_late_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("what is it\ta cat\nwho\tme\nwhen was it\t1945\nwhere\there\n", encoding="utf-8")
+    with pytest.raises(InputError, match="choose two by number with `input` and `target`"):
+        ohlol.interpret(path)

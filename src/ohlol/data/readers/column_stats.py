@@ -16,7 +16,7 @@ from ohlol.data.dates import (
     parse_date,
 )
 from ohlol.data.lines import StaticCell, nfc
-from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
+from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form, is_marked
 from ohlol.data.readers.tables import Row, Table, is_empty, number
 
 NUMERIC_SHARE = 0.5
@@ -30,6 +30,8 @@ COUNTED_ROWS = 4
 """Rows from which on a column with a constant step counts them; in fewer rows it may be chance."""
 DATED_ROWS = 8
 """Rows from which on increasing integers that can all be days are such, whatever the name of their column."""
+FIRST_NUMBER = 1800_01_01
+"""The first day as an integer."""
 SAMPLE_ROWS = 1 << 12
 """Rows from the start of a table that are kept, to compare columns with each other."""
 STEP_ROUNDING = 1e-6
@@ -108,6 +110,8 @@ class ColumnStats:
     numbers: int = 0
     number_forms: int = 0
     """Cells that hold a number in a form that is not read, such as 1,037 or 5 %."""
+    marked: int = 0
+    """Those with a mark beside the number, such as 65+."""
     missing: int = 0
     """Cells that hold a word for a missing value."""
     not_finite: Row | None = None
@@ -148,6 +152,7 @@ class ColumnStats:
             self.missing += 1
         elif has_number_form(cell):
             self.number_forms += 1
+            self.marked += is_marked(cell)
             self.number_form = self.number_form or row
         self._add_date(cell, row)
 
@@ -184,7 +189,8 @@ class ColumnStats:
     def is_meant_numeric(self) -> bool:
         """Whether most cells hold numbers, in whatever form, and the others may be mistakes."""
         known = self.filled - self.missing
-        return bool(known) and (self.numbers + self.number_forms) / self.filled > NUMERIC_SHARE * known / self.filled
+        forms = self.number_forms - (0 if self.numbers else self.marked)  # a group of ages may be 65+
+        return bool(known) and (self.numbers + forms) / self.filled > NUMERIC_SHARE * known / self.filled
 
     @property
     def date_order(self) -> Order | None:
@@ -252,7 +258,10 @@ class TableStats:
         column, name = self.columns[index], self.names[index]
         if not (column.filled and column.is_numeric and column.integers and column.filled == self.rows):
             return False
-        is_time = is_time_name(name) or (column.order.increases and column.order.count >= DATED_ROWS)
+        order = column.order
+        is_time = is_time_name(name) or (  # others may be identifiers
+            order.increases and order.count >= DATED_ROWS and column.low >= FIRST_NUMBER and not order.has_constant_step
+        )
         numbers = (number(value, self.number_format) for value in column.values)
         return is_time and days_in_numbers([int(value or 0) for value in numbers], name) is not None
 

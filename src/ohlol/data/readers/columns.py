@@ -150,8 +150,7 @@ class ColumnsReader(Reader):
         return first, next(ranges, None) is None
 
     def table(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Table | None:
-        """The table of a file, without the cells of missing values; None for plain text with a sequence in each "
-        "line."""
+        """The table of a file, without the cells of missing values; None for a text of sequences."""
         table = self._table(lines, settings, with_targets=with_targets)
         if table is not None and settings.missing:
             table.rows = clear_missing(table.rows, split_names(settings.missing), table.number_format)

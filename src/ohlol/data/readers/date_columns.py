@@ -1,5 +1,6 @@
 """Columns of dates: a date in several columns, months side by side, and dates in a form that is not read."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from datetime import time as time_of_day
@@ -9,10 +10,12 @@ from ohlol.data.dates import (
     DATED,
     DAY_WORDS,
     HOUR_WORDS,
+    MINUTE_WORDS,
     MONTH_WORDS,
     MONTHS,
     QUARTER_WORDS,
     WEEK_WORDS,
+    WEEKDAY_WORDS,
     YEAR_WORDS,
     count_dates,
     is_date,
@@ -26,40 +29,45 @@ from ohlol.data.readers.tables import is_empty, number
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import translate
 
-CALENDAR = {
-    "year": (1000, 3000),
-    "quarter": (1, 4),
-    "month": (1, 12),
-    "week": (0, 53),
-    "weekday": (0, 7),
-    "dayofweek": (0, 7),
-    "day": (1, 366),
-    "hour": (0, 24),
-    "minute": (0, 59),
+PARTS = {
+    "year": (YEAR_WORDS, 1000, 3000),
+    "quarter": (QUARTER_WORDS, 1, 4),
+    "month": (MONTH_WORDS, 1, 12),
+    "week": (WEEK_WORDS, 0, 53),
+    "weekday": (WEEKDAY_WORDS, 0, 7),
+    "day": (DAY_WORDS, 1, 366),
+    "hour": (HOUR_WORDS, 0, 24),
+    "minute": (MINUTE_WORDS, 0, 59),
 }
-"""Names of columns of integers that are parts of a date, and their range."""
-PART_WORDS = YEAR_WORDS | QUARTER_WORDS | MONTH_WORDS | WEEK_WORDS | DAY_WORDS | HOUR_WORDS
-"""Words of the names of such columns, in several languages."""
+"""The parts of a date that columns of integers hold: the words of their names, and their range."""
 COMPARED_DATES = 200
 """Cells of a column in which dates are looked for."""
+DIGIT, WORDS = re.compile(r"\d"), 4
+"""A digit, and the most words of a date."""
 
 
-def is_date_part(name: str) -> bool:
-    """Whether the name of a column is that of a part of a date, such as a year or a quarter.
+def part_of_date(name: str) -> str | None:
+    """The part of a date that a column of this name holds, by all its words; None for another column.
 
-    >>> [is_date_part(name) for name in ("weekday", "Jahr", "year of birth")]
-    [True, True, False]
+    >>> [part_of_date(name) for name in ("weekday", "Jahr", "year of birth")]
+    ['weekday', 'year', None]
     """
-    return name.strip().lower() in CALENDAR or set() < name_words(name) <= PART_WORDS
+    words = name_words(name)
+    return next((part for part, (own, *_) in PARTS.items() if set() < words <= own), None)
+
+
+def holds_part(stats: TableStats, index: int) -> bool:
+    """Whether a column holds a part of a date in every row: its name says so, and its integers are in the range."""
+    column, part = stats.columns[index], part_of_date(stats.names[index])
+    if part is None or not (column.integers and column.numbers == stats.rows):
+        return False
+    _, low, high = PARTS[part]
+    return low <= column.low <= column.high <= high
 
 
 def is_year(stats: TableStats, index: int) -> bool:
-    """Whether a column holds years in every row, and has such a name."""
-    column, (first, last) = stats.columns[index], CALENDAR["year"]
-    is_number = column.filled == stats.rows and column.is_numeric and column.integers
-    return (
-        is_number and first <= column.low <= column.high <= last and bool(name_words(stats.names[index]) & YEAR_WORDS)
-    )
+    """Whether a column holds the year in every row."""
+    return holds_part(stats, index) and part_of_date(stats.names[index]) == "year"
 
 
 def find_date_parts(stats: TableStats, columns: Sequence[int], keys: Sequence[int]) -> list[int]:
@@ -70,20 +78,20 @@ def find_date_parts(stats: TableStats, columns: Sequence[int], keys: Sequence[in
         columns: those that may be parts.
         keys: those that name the series.
     """
-    numbers = [i for i in columns if stats.columns[i].integers and stats.columns[i].numbers == stats.rows]
-    year = next((i for i in numbers if is_year(stats, i)), None)
-    if year is None:
+    found: dict[str, int] = {}
+    for index in columns:
+        if holds_part(stats, index):
+            found.setdefault(part_of_date(stats.names[index]) or "", index)
+    if "year" not in found:
         return []
+    year = found["year"]
+    if "month" in found and "day" in found:
+        more = [found[part] for part in ("hour", "minute") if part in found and ("hour" in found)]
+        return [year, found["month"], found["day"], *more]
+    for part in ("week", "month", "quarter"):
+        if part in found:
+            return [year, found[part]]
     parts = [year]
-    for words, bounds in ((QUARTER_WORDS, (1, 4)), (WEEK_WORDS, (1, 53))):
-        if (found := _find_part(stats, numbers, words, bounds)) is not None:
-            parts = [year, found]
-    for words, bounds in ((MONTH_WORDS, (1, 12)), (DAY_WORDS, (1, 31)), (HOUR_WORDS, (0, 23))):
-        if (found := _find_part(stats, numbers, words, bounds)) is None:
-            break
-        parts = [year, found] if words is MONTH_WORDS else [*parts, found]
-    if len(parts) > 1:
-        return parts
     last: dict[tuple[str, ...], float] = {}
     for row in stats.sample:
         key, value = tuple(str(row.cells[i]) for i in keys), number(row.cells[year], stats.number_format) or 0.0
@@ -91,12 +99,6 @@ def find_date_parts(stats: TableStats, columns: Sequence[int], keys: Sequence[in
             return []
         last[key] = value
     return parts if stats.rows >= COUNTED_ROWS * len(last) else []
-
-
-def _find_part(stats: TableStats, columns: Sequence[int], words: set[str], bounds: tuple[int, int]) -> int | None:
-    """The column of integers within bounds that is named by one of some words alone."""
-    fits = (i for i in columns if bounds[0] <= stats.columns[i].low <= stats.columns[i].high <= bounds[1])
-    return next((i for i in fits if set() < name_words(stats.names[i]) <= words), None)
 
 
 def find_months(stats: TableStats) -> list[int]:
@@ -124,19 +126,30 @@ def find_unread_dates(stats: TableStats, columns: Iterable[int]) -> dict[int, st
             row = next((row for row in stats.sample if parse_date(row.cells[index], reading) is None), column.no_date)
             assert row is not None
             found[index] = translate(
-                "holds dates ({reading}), and {cell} in {place} is none",
+                "holds dates ({reading}), and {cell} in {place} is not a date",
                 reading=translate(reading),
                 place=row.place,
                 cell=quote("" if row.cells[index] is None else row.cells[index]),
             )
-        elif _is_dated(cells) or (is_time_name(stats.names[index]) and column.filled == stats.rows):
+        elif _are_dated(cells) or (
+            is_time_name(stats.names[index]) and column.filled == stats.rows and _are_short(cells)
+        ):
             found[index] = translate("holds {cell}, which is not read as a date", cell=quote(cells[0]))
     return found
 
 
-def _is_dated(cells: Sequence[Any]) -> bool:
-    """Whether texts begin as dates do; cells of another type are times of day or durations."""
-    return all(not isinstance(cell, str) or DATED.match(cell.strip()) for cell in cells)
+def _are_dated(cells: Sequence[Any]) -> bool:
+    """Whether texts are dates with at most a short word; cells of another type are times of day or durations."""
+    return all(not isinstance(cell, str) or DATED.fullmatch(cell.strip()) for cell in cells)
+
+
+def _are_short(cells: Sequence[Any]) -> bool:
+    """Whether texts have the words of a date at most, and a digit or the name of a month each."""
+    return all(
+        not isinstance(cell, str)
+        or (len(cell.split()) <= WORDS and (DIGIT.search(cell) or cell.strip()[:3].lower() in MONTHS))
+        for cell in cells
+    )
 
 
 def check_unread_dates(stats: TableStats, columns: Iterable[int]) -> None:
@@ -144,7 +157,7 @@ def check_unread_dates(stats: TableStats, columns: Iterable[int]) -> None:
     for index, why in find_unread_dates(stats, columns).items():
         raise InputError(
             "{file}: column {name} {why}; write dates as 2020-01-31, months as 2020-01, correct or remove other "
-            "rows, or count the rows with `time` ''",
+            "rows, choose `input` and `target` where the column is text, or count the rows with `time` ''",
             file=stats.file,
             name=quote(stats.names[index]),
             why=why,

@@ -15,11 +15,11 @@ from typing import Any
 from unicodedata import category, normalize
 
 from ohlol.config import DataSettings
-from ohlol.data.dates import UNIX_FIRST, is_time_name
+from ohlol.data.dates import TIME_OF_DAY, UNIX_FIRST, is_time_name
 from ohlol.data.lines import Place, error_at, quote
 from ohlol.data.readers.column_names import find_columns, list_names
 from ohlol.data.readers.column_stats import COUNTED_ROWS, MISSING, ColumnStats, Order, TableStats
-from ohlol.data.readers.date_columns import CALENDAR, is_date_part, is_year
+from ohlol.data.readers.date_columns import holds_part, is_year, part_of_date
 from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
 from ohlol.data.readers.tables import Row, finite_number, is_empty, number
 from ohlol.utils.errors import InputError, InputWarning
@@ -117,7 +117,6 @@ def find_counters(stats: TableStats) -> dict[int, str]:
         order, low, high = column.order, column.low, column.high
         if column.numbers != stats.rows or order.count < COUNTED_ROWS:
             continue
-        calendar = CALENDAR.get(name)
         if order.has_constant_step:
             counters[index] = translate(
                 "goes from {low:.15g} to {high:.15g} in steps of {step:.6g}",
@@ -133,9 +132,9 @@ def find_counters(stats: TableStats) -> dict[int, str]:
             and (name in TIME_NAMES or stats.holds_days(index) or is_year(stats, index))
         ):
             counters[index] = translate("holds increasing integers")
-        elif column.integers and calendar is not None and calendar[0] <= low <= high <= calendar[1]:
+        elif holds_part(stats, index):
             counters[index] = translate("is a part of the date, from {low:.0f} to {high:.0f}", low=low, high=high)
-        elif is_time_name(name) and order.increases:
+        elif is_time_name(name, alone=True) and order.increases:
             counters[index] = translate("holds increasing numbers")
         elif column.integers and name in ("", "unnamed: 0"):
             counters[index] = translate("has no name, as the index of a data frame")
@@ -159,17 +158,18 @@ def check_counters(stats: TableStats, counters: dict[int, str]) -> None:
     )
 
 
-def check_series(stats: TableStats, advice: str = "") -> None:
+def check_series(stats: TableStats, advice: str = "", *, times: Sequence[int] = ()) -> None:
     """Refuse a table that holds several series, which would be read as one.
 
     Args:
         stats: of the table.
         advice: what reads them; by default the setting `series`.
+        times: the columns of the time that were chosen.
 
     Raises:
         InputError: it does, or may.
     """
-    found = _find_series(stats)
+    found = _find_series(stats, times)
     if found is None:
         return
     index, why = found
@@ -192,13 +192,13 @@ def check_series(stats: TableStats, advice: str = "") -> None:
     )
 
 
-def _find_series(stats: TableStats) -> tuple[int, str] | None:
+def _find_series(stats: TableStats, times: Sequence[int]) -> tuple[int, str] | None:
     """The column that names the series of each row, and what shows it."""
     time = stats.time_column()
     date_order = None if time is None else stats.time_order(time)
     in_order = date_order is not None and date_order.increases
-    keys = [i for i, column in enumerate(stats.columns) if i != time and _repeats(column, stats.rows)]
-    keys = [i for i in keys if not is_date_part(stats.names[i])]
+    keys = [i for i, column in enumerate(stats.columns) if i not in (time, *times) and _repeats(column, stats.rows)]
+    keys = [i for i in keys if part_of_date(stats.names[i]) is None and not _are_times_of_day(stats.columns[i])]
     for index in keys if not in_order else ():
         column = stats.columns[index]
         is_text = not column.is_numeric
@@ -217,6 +217,10 @@ def _find_series(stats: TableStats) -> tuple[int, str] | None:
         if date_order is None and is_text and not is_time and not words <= CALENDAR_WORDS:
             return index, ""
     return None
+
+
+def _are_times_of_day(column: ColumnStats) -> bool:
+    return all(TIME_OF_DAY.fullmatch(value.strip()) for value in column.values)
 
 
 def _repeats(column: ColumnStats, rows: int) -> bool:

@@ -84,7 +84,8 @@ def read_labelled(
     groups = read.groups()
     if settings.time:
         timed = [table.names[i] for i in find_columns(table.names, settings.time, place)]
-        read_in_order(", ".join(timed), read, groups, table, date_order=settings.date_order)
+        times = read_in_order(", ".join(timed), read, groups, table, date_order=settings.date_order)
+        settings = replace(settings, date_order=times.date_order or settings.date_order)
     series: list[LabelledSeries] = []
     is_quantity = TARGET_KINDS[settings.task or ""].quantity
     for key, group in groups.items():

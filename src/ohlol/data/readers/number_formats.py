@@ -18,6 +18,8 @@ FORM = re.compile(
 GROUPED = re.compile(rf"\d{{1,3}}([.,{GROUPS}])(?:\d{{2}}\1)*\d{{3}}(?:\1\d{{3}})*(?:(?!\1)[.,]\d+)?", re.ASCII)
 """Digits in groups of three; in India the groups before the last three have two."""
 DECIMAL = re.compile(r"\d+(?:[.,]\d+)?", re.ASCII)
+MARKS_BEFORE, MARKS_AFTER = set("<>≤≥~≈±"), set("-*†‡+")
+"""Marks beside a number, which may be a class such as 65+ as well."""
 NOT_UNITS = {"am", "pm", "st", "nd", "rd", "th", "s"}
 """Letters beside digits that make a time, an ordinal or a decade."""
 
@@ -66,6 +68,16 @@ def has_number_form(cell: Any) -> bool:
     [False, False, False, False, False, False]
     """
     return isinstance(cell, str) and _match(cell) is not None
+
+
+def is_marked(cell: str) -> bool:
+    """Whether a number in another form has a mark beside it.
+
+    >>> is_marked("65+"), is_marked("< 5"), is_marked("5 kg")
+    (True, True, False)
+    """
+    match = _match(cell)
+    return match is not None and (match["before"] in MARKS_BEFORE or match["after"] in MARKS_AFTER)
 
 
 def _match(cell: str) -> re.Match[str] | None:

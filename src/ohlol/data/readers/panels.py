@@ -97,7 +97,7 @@ def read_panels(
     if with_targets and settings.layout is None:
         _check_layout(stats, settings)
     if settings.layout == "wide":
-        series, step = _read_wide(tables, rows, stats, settings, step)
+        series, step, settings = _read_wide(tables, rows, stats, settings, step)
         settings = replace(settings, series=settings.series or _first_text(stats, settings))
         columns = PanelColumns((WIDE_TARGET,), static=_names(tables[0], settings.static))
     else:
@@ -141,7 +141,7 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
                     other=other,
                 )
     if settings.series is None:
-        doubts.check_series(stats)
+        doubts.check_series(stats, times=parts["time"])
     taken = {column for columns in parts.values() for column in columns}
     if settings.time is None:
         settings = replace(settings, time=infer_time(stats, taken, parts["series"]))
@@ -533,7 +533,7 @@ def _read_wide(
     stats: TableStats,
     settings: DataSettings,
     step: TimeStep | None,
-) -> tuple[list[TimeSeries], TimeStep]:
+) -> tuple[list[TimeSeries], TimeStep, DataSettings]:
     """The series of tables in which a row is a series."""
     for part in (*PARTS, "time"):
         if getattr(settings, part):
@@ -554,15 +554,15 @@ def _read_wide(
     undated = [i for i in columns if not _is_dated(stats.names[i])]
     if undated and 2 * len(undated) < len(columns):
         raise InputError(
-            "{file}: column {name} has no date as its name, as other columns of numbers have; where it names the "
-            "series, say "
-            "so with `series`",
+            "{file}: column {name} has no date as its name, as other columns of numbers have; say so with `series` "
+            "where it names the series, and with `static` where it describes them",
             file=stats.file,
             name=quote(stats.names[undated[0]]),
         )
     doubts.check_number_forms(stats, columns, "static")
-    times, at = _header_times([stats.names[i] for i in columns], Place(stats.file, 1)), np.arange(len(columns))
+    times, at = _header_times([stats.names[i] for i in columns], stats, settings, step), np.arange(len(columns))
     if times is not None:
+        settings = replace(settings, date_order=times.date_order or settings.date_order)
         names, everything = [stats.names[i] for i in columns], np.arange(len(columns))
         places = [Place(stats.file, 1)] * len(columns)
         check_order(translate("the header"), names, times, {"": everything}, places)
@@ -593,10 +593,10 @@ def _read_wide(
             )
             category = tuple(_text(row, table, i) for i in statics)
             series[name] = TimeSeries(name, values[first:end], start, statics=category, place=row.place)
-    return list(series.values()), step
+    return list(series.values()), step, settings
 
 
-def _header_times(names: list[str], place: Place) -> Times | None:
+def _header_times(names: list[str], stats: TableStats, settings: DataSettings, step: TimeStep | None) -> Times | None:
     """The dates, or years, in the names of columns; None where they are none."""
     if all(name.isdecimal() and YEARS[0] <= int(name) <= YEARS[1] for name in names):
         years = np.array(names, "datetime64[Y]").astype("datetime64[s]")
@@ -605,4 +605,6 @@ def _header_times(names: list[str], place: Place) -> Times | None:
         return None
     from ohlol.data.readers.number_formats import PLAIN
 
-    return read_times(translate("the header"), names, [np.arange(len(names))], [place] * len(names), PLAIN)
+    places, groups = [Place(stats.file, 1)] * len(names), [np.arange(len(names))]
+    order = settings.date_order
+    return read_times(translate("the header"), names, groups, places, PLAIN, date_order=order, step=step)

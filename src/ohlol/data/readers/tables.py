@@ -129,13 +129,16 @@ def _check_title(rows: list[Row], settings: DataSettings) -> None:
 
 
 def _check_late_header(rows: list[Row], settings: DataSettings) -> None:
-    """Refuse more than one row of text above rows with numbers or dates, and another delimiter; raises InputError."""
+    """Refuse several rows of text above columns of numbers or dates, and another delimiter; raises InputError."""
     _check_delimiter(rows[0])
     form = NumberFormat.of(settings)
-    for above, row in pairwise(rows):
+    for k, (above, row) in enumerate(pairwise(rows[:-1]), 1):
         if any(_rank(cell, form) for cell in above.cells):
             return
-        if has_header([above, row], settings):
+        if has_header([above, row], settings) and any(
+            all(_rank(cell, form) for cell in cells)
+            for cells in zip(*(later.cells for later in rows[k:]), strict=False)
+        ):
             raise error_at(
                 row.place,
                 translate(

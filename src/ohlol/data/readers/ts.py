@@ -110,7 +110,7 @@ def _series(lines: Lines, settings: DataSettings, has_target: bool, with_targets
             raise error_at(
                 line.place,
                 translate(
-                    "the class {target} is none of those of @classLabel, {classes}",
+                    "the class {target} is not among those of @classLabel, {classes}",
                     target=quote(target),
                     classes=list_names(tuple(classes.values())),
                 ),
