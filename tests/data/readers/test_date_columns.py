@@ -138,3 +138,11 @@ def test_the_order_of_dates_in_a_header_can_be_chosen(tmp_path: Path) -> None:
     for order, step in (("mdy", "daily"), ("dmy", "monthly")):
         interpretation = ohlol.interpret(path, layout="wide", date_order=order)
         assert (interpretation.settings.date_order, f"{step}, 2 series" in str(interpretation)) == (order, True)
+
+
+def test_rows_that_run_backward_may_be_of_several_series(tmp_path: Path) -> None:
+    rows = [f"{shop},{2018 + i // 12},{i % 12 + 1},{7 * i % 11}" for shop in (1, 2) for i in range(24)]
+    path = write(tmp_path / "a.csv", "shop,year,month,y", rows)
+    with pytest.raises(InputError, match=r"runs backward.* choose `series` where they are of several"):
+        ohlol.interpret(path, series="", **FORECAST)
+    assert ohlol.interpret(path, series="shop", **FORECAST).settings.time == "year,month"

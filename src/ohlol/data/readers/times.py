@@ -287,6 +287,8 @@ def check_order(
             )
         how = translate(", as in every row") * bool((steps < 0).all())
         advice = translate("reverse the rows") if how else translate("sort the rows by date")
+        if not series and not how:
+            advice = translate("sort the rows by date, choose `series` where they are of several")
         raise error_at(
             place,
             translate(
