@@ -1,4 +1,4 @@
-"""A fixture that writes files."""
+"""Fixtures that write files, and work in the folder of a test."""
 
 from pathlib import Path
 
@@ -15,3 +15,8 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return to_file
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)

@@ -18,12 +18,7 @@ from ohlol.data.pairs import data_from_pairs
 from ohlol.data.source import Source
 from ohlol.utils.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
+pytestmark = pytest.mark.usefixtures("in_folder")
 MODEL, TRAINING = ModelSettings(), TrainSettings(dev_fraction=0.2)
 
 

@@ -11,12 +11,7 @@ from ohlol.data.batches import fingerprint
 from ohlol.data.data_preparer import DataPreparer
 from ohlol.data.source import Source
 
-
-@pytest.fixture(autouse=True)
-def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
+pytestmark = pytest.mark.usefixtures("in_folder")
 MODEL, TRAINING = ModelSettings(), TrainSettings(dev_fraction=0.2)
 
 

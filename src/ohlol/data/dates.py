@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from ohlol.config import DATE_ORDERS
 from ohlol.utils.translation import message_id
 
+DAY = 86_400
+"""The seconds of a day."""
 ORDERS = {message_id("year first"): "ymd", message_id("day first"): "dmy", message_id("month first"): "mdy"}
 """The letters of the setting `date_order` by the reading that it chooses."""
 YEAR_AND_MONTH, PERIOD = message_id("year and month"), message_id("month, quarter or half of a year")
@@ -30,7 +32,7 @@ MONTH = (
     r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
-GAP, YEAR, DAY = r"[-/ ,.]{1,2}", r"(?P<year>\d{4}|\d{2})", r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+GAP, YEAR_NUMBER, DAY_NUMBER = r"[-/ ,.]{1,2}", r"(?P<year>\d{4}|\d{2})", r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 DATED = re.compile(
     r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4})\b"
     r"[\s\d:.,+-]*(?:[A-Za-z]{1,5}|[A-Za-z]+/[A-Za-z_]+)?[\s\d:+-]*",
@@ -41,11 +43,11 @@ WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}\.?,? +", re.ASC
 NAMED = [
     re.compile(form + CLOCK, re.ASCII | re.IGNORECASE)
     for form in (
-        rf"{DAY}(?:{GAP})?{MONTH}(?:{GAP})?{YEAR}",
-        rf"{MONTH}{GAP}{DAY}(?:, ?| ){YEAR}",
-        rf"(?P<year>\d{{4}}){GAP}{MONTH}(?:{GAP}{DAY})?",
+        rf"{DAY_NUMBER}(?:{GAP})?{MONTH}(?:{GAP})?{YEAR_NUMBER}",
+        rf"{MONTH}{GAP}{DAY_NUMBER}(?:, ?| ){YEAR_NUMBER}",
+        rf"(?P<year>\d{{4}}){GAP}{MONTH}(?:{GAP}{DAY_NUMBER})?",
         rf"{MONTH}{GAP}(?P<year>\d{{4}})",
-        rf"{MONTH}(?:-| ?'){YEAR}",  # not "Jan 15", which may be a day
+        rf"{MONTH}(?:-| ?'){YEAR_NUMBER}",  # not "Jan 15", which may be a day
     )
 ]
 """Dates with the English name of a month, in the order in which they are tried."""
@@ -87,8 +89,8 @@ TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm
 """A time of day without a date."""
 EXCEL_FIRST, EXCEL_LAST, EXCEL_ZERO = 20_000, 80_000, 25_569
 """The days of Excel from 1954 to 2119, and that of 1970-01-01."""
-EPOCH_DAY = 719_162
-"""The days from year 1 to 1970."""
+EPOCH = 719_162 * DAY
+"""The seconds from year 1 to 1970."""
 UNIX_FIRST, UNIX_LAST = 3e8, 4.2e9
 """The seconds of Unix time from 1979 to 2103."""
 UNIX_WORDS = {
@@ -118,6 +120,11 @@ def name_words(name: str) -> set[str]:
     return set(re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()))
 
 
+def is_made_of(name: str, words: set[str]) -> bool:
+    """Whether the name of a column has words, and all of them are among some."""
+    return set() < name_words(name) <= words
+
+
 def is_time_name(name: str, *, alone: bool = False) -> bool:
     """Whether the name of a column has a word of dates or times, or with `alone` no other words.
 
@@ -126,8 +133,7 @@ def is_time_name(name: str, *, alone: bool = False) -> bool:
     >>> [is_time_name(name, alone=True) for name in ("order_date", "Date_1")]
     [False, True]
     """
-    words = name_words(name)
-    is_named = set() < words <= TIME_WORDS if alone else bool(words & TIME_WORDS)
+    is_named = is_made_of(name, TIME_WORDS) if alone else bool(name_words(name) & TIME_WORDS)
     return is_named or TIME_CHARACTERS.fullmatch(name.strip()) is not None
 
 
@@ -137,7 +143,7 @@ def is_unix_name(name: str) -> bool:
     >>> is_unix_name("ts_ms"), is_unix_name("response_time")
     (True, False)
     """
-    return set() < name_words(name) <= UNIX_WORDS
+    return is_made_of(name, UNIX_WORDS)
 
 
 def parse_date(cell: Any, reading: str) -> float | None:
@@ -262,7 +268,7 @@ def days_in_numbers(numbers: Iterable[int], name: str) -> list[float] | None:
     numbers, words = list(numbers), name_words(name)
     low, high = min(numbers), max(numbers)
     if EXCEL_FIRST <= low <= high <= EXCEL_LAST and words & DATE_WORDS and not words & TOTAL_WORDS:
-        return [(EPOCH_DAY - EXCEL_ZERO + number) * 86400.0 for number in numbers]
+        return [EPOCH + float((number - EXCEL_ZERO) * DAY) for number in numbers]
     try:
         if 1800_01_01 <= low <= high < 2250_00_00:
             dates = [date(n // 10_000, n // 100 % 100, n % 100) for n in numbers]
@@ -278,13 +284,12 @@ def days_in_numbers(numbers: Iterable[int], name: str) -> list[float] | None:
             return None
     except ValueError:
         return None
-    return [(day.toordinal() - 1) * 86400.0 for day in dates]
+    return [float((day.toordinal() - 1) * DAY) for day in dates]
 
 
 def _seconds_to(day: int, hour: int, minute: int = 0) -> float:
     """The seconds from year 1 to a time on a day such as 20200131; raises ValueError where there is none."""
-    moment = datetime(day // 10_000, day // 100 % 100, day % 100, hour, minute)
-    return (moment - datetime(1, 1, 1)).total_seconds()
+    return _moment(datetime(day // 10_000, day // 100 % 100, day % 100, hour, minute)).local
 
 
 def is_date(cell: Any) -> bool:

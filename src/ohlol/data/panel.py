@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ohlol.data.dates import DAY
 from ohlol.data.lines import Place, error_at, quote
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import message_id, translate
 
-DAY = 86400
 CYCLES = ((60, 60), (300, 3600), (DAY, DAY), (7 * DAY, 7 * DAY), (float("inf"), 52 * 7 * DAY))
 """The seconds of a season for steps below a bound: a minute, an hour, a day, a week or a year of weeks."""
 NO_PLACE = Place("", 1)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ohlol.data.dates import DAY
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, check_counts, format_time
 from ohlol.data.smoothing import fill_missing, seasonal_naive, smooth
 from ohlol.data.statics import check_categories, one_hot
@@ -32,7 +33,6 @@ DAYS_OF_WEEK = 7
 SUBDAILY_SEASONS = (24, 48, 96, 144, 288)
 """Seasons of a day, in steps from an hour to five minutes; their second season is a week."""
 DAYS_OF_YEAR = 365
-DAY = 86400
 LIMIT = 20.0
 """Encoded inputs are cut off here, so that an outlier cannot dominate."""
 RIDGE = 10.0

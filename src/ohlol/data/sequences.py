@@ -166,9 +166,10 @@ def interpret(path: Any, **settings: Any) -> Interpretation:
     Raises:
         InputError: as `read` does, for what is inferred; a line that is only read in training is not looked at.
     """
-    known = {setting.name: setting for setting in fields(DataSettings)}
-    check_types({name: value for name, value in settings.items() if name in known and value is not None}, known)
-    chosen = check_settings(DataSettings(**settings))
+    chosen = DataSettings(**settings)
+    stated = {name: value for name, value in settings.items() if value is not None}
+    check_types(stated, {setting.name: setting for setting in fields(DataSettings)})
+    chosen = check_settings(chosen)
     path = read_records(path) or path
     if not isinstance(path, str | Path | Records):
         raise InputError(

@@ -48,11 +48,11 @@ def choose_dropout(config: RunConfig, train: Dataset, chosen: Collection[str]) -
         train: the data that are trained on.
         chosen: the names of the settings of the model that the user chose.
     """
-    if not config.model.dropout or not {"dropout", "locked_dropout"}.isdisjoint(chosen):
+    least = TASKS[config.task].weights_per_step * train.steps
+    if not least or not config.model.dropout or not {"dropout", "locked_dropout"}.isdisjoint(chosen):
         return config.model
     weights = sum(parameter.numel() for parameter in build_meta_model(config).parameters())
-    overfits = weights >= TASKS[config.task].weights_per_step * train.steps
-    return config.model if overfits else replace(config.model, dropout=0.0)
+    return config.model if weights >= least else replace(config.model, dropout=0.0)
 
 
 def _count_epochs(config: RunConfig, train: Dataset) -> int:

@@ -131,15 +131,6 @@ def test_a_time_of_day_beside_the_date_names_no_series(tmp_path: Path) -> None:
     assert "hourly, 96 rows" in str(interpretation)
 
 
-def test_the_order_of_dates_in_a_header_can_be_chosen(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", "n,1/2/2020,1/3/2020,1/4/2020,1/5/2020", ["a,1,2,3,4", "b,2,3,4,5"])
-    with pytest.raises(InputError, match="say which with `date_order=dmy` or `date_order=mdy`"):
-        ohlol.interpret(path, layout="wide")
-    for order, step in (("mdy", "daily"), ("dmy", "monthly")):
-        interpretation = ohlol.interpret(path, layout="wide", date_order=order)
-        assert (interpretation.settings.date_order, f"{step}, 2 series" in str(interpretation)) == (order, True)
-
-
 def test_rows_that_run_backward_may_be_of_several_series(tmp_path: Path) -> None:
     rows = [f"{shop},{2018 + i // 12},{i % 12 + 1},{7 * i % 11}" for shop in (1, 2) for i in range(24)]
     path = write(tmp_path / "a.csv", "shop,year,month,y", rows)

@@ -13,50 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.reading import DATA, Write, needs_data, read_error, slow_disk
+from data.reading import DAILY, WAVE, WIDE, Write, days, panel_error, panel_of, read_error, rows_of, slow_disk, table_of
 from ohlol.config import DataSettings
 from ohlol.data.frames import read_records
-from ohlol.data.panel import Panel, PanelColumns, TimeStep, align_future, format_time
+from ohlol.data.panel import PanelColumns, TimeStep, align_future, format_time
 from ohlol.data.readers.column_stats import SAMPLE_ROWS
-from ohlol.data.sequences import PanelData, read, read_panel
+from ohlol.data.sequences import read, read_panel
 from ohlol.utils.errors import InputError, InputWarning
-
-WAVE = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
-"""Numbers that neither count nor repeat in a cycle."""
-DAILY = TimeStep("s", 86400)
-
-
-def table(header: str, *columns: Any, mark: str = ",") -> str:
-    """A CSV text of columns."""
-    rows = zip(*columns, strict=True)
-    return "\n".join([header, *(mark.join(map(str, row)) for row in rows)]) + "\n"
-
-
-def days(count: int, start: str = "2020-01-01", step: int = 1) -> list[str]:
-    return [str(np.datetime64(start) + day) for day in range(0, count * step, step)]
-
-
-def panel_of(path: Path, **chosen: Any) -> PanelData:
-    return read_panel(path, DataSettings(**chosen))
-
-
-def rows_of(panel: Panel) -> dict[str, list[list[float]]]:
-    """The rows of each series; NaN is None."""
-    return {one.name: [[None if v != v else v for v in row] for row in one.values.tolist()] for one in panel.series}  # type: ignore
-
-
-def panel_error(path: Path, **chosen: Any) -> str:
-    """The error message for a file, without its directory."""
-    with pytest.raises(InputError) as caught:
-        panel_of(path, **chosen)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message.replace(f"{path.parent}/", "")
 
 
 def test_dates_and_numbers_are_found(write: Write) -> None:
     panel, settings, interpretation = panel_of(
-        write("a.csv", table("date,y,note,z", days(12), WAVE, "abcabdabcabd", WAVE))
+        write("a.csv", table_of("date,y,note,z", days(12), WAVE, "abcabdabcabd", WAVE))
     )
     assert panel.columns == PanelColumns(("y", "z"))
     assert (panel.step, panel.season, len(panel.series)) == (DAILY, 7, 1)
@@ -101,7 +69,7 @@ def test_other_numbers_are_not_read_where_some_are_chosen(write: Write) -> None:
     assert panel_error(path, series="store", known="price") == (
         "a.csv: columns 'y', 'temp' hold numbers; choose what to forecast with `target`"
     )
-    two = write("b.csv", table("date,y,price", days(12), WAVE, WAVE[::-1]))
+    two = write("b.csv", table_of("date,y,price", days(12), WAVE, WAVE[::-1]))
     assert panel_of(two, known="price").panel.columns == PanelColumns(("y",), ("price",))
 
 
@@ -111,8 +79,8 @@ def test_future_values_have_no_targets(write: Write, time: str) -> None:
         f"{day},{n * 2},{s},{n * n % 7},{n}\n" for n, day in enumerate(days(9)) for s in "AB"
     )
     rows = [(day, n * 2, s, n) for n, day in enumerate(days(12)) for s in "BA"][-6:]
-    future = write("b.csv", table("day,n,s,p", *zip(*rows, strict=True)))
-    one = write("c.csv", table("day,n,s,p", *zip(*rows[:2], strict=True)))
+    future = write("b.csv", table_of("day,n,s,p", *zip(*rows, strict=True)))
+    one = write("c.csv", table_of("day,n,s,p", *zip(*rows[:2], strict=True)))
     for known in ("p", None):
         panel, settings, _ = panel_of(write("a.csv", history), series="s", target="y", known=known, time=time)
         for path, steps in ((future, 3), (one, 1)):
@@ -123,13 +91,13 @@ def test_future_values_have_no_targets(write: Write, time: str) -> None:
 
 def test_series_of_several_columns_and_in_blocks(write: Write) -> None:
     rows = [(s, i, d, y) for s in "AB" for i in (1, 2) for d, y in zip(days(4), WAVE[:4], strict=True)]
-    path = write("a.csv", table("s,i,date,y", *zip(*rows, strict=True)))
+    path = write("a.csv", table_of("s,i,date,y", *zip(*rows, strict=True)))
     assert set(rows_of(panel_of(path, series="s,i", target="y").panel)) == {"A\t1", "A\t2", "B\t1", "B\t2"}
 
 
 def test_a_counter_of_each_series_is_no_target(write: Write) -> None:
     rows = [(s, t, WAVE[t + n]) for n, s in enumerate("ABC") for t in range(6)]
-    path = write("a.csv", table("id,t,y", *zip(*rows, strict=True)))
+    path = write("a.csv", table_of("id,t,y", *zip(*rows, strict=True)))
     panel, settings, _ = panel_of(path, series="id")
     assert (panel.columns.targets, panel.step, settings.time) == (("y",), TimeStep(), None)
     numbered = panel_of(path, series="id", time="t").panel
@@ -138,7 +106,7 @@ def test_a_counter_of_each_series_is_no_target(write: Write) -> None:
 
 def test_missing_values_are_counted(write: Write) -> None:
     cells = [3, "", "NA", "n/a", 5, "-", 2, "NaN", 5, 3, 5, 8]
-    panel, _, interpretation = panel_of(write("a.csv", table("date,y", days(12), cells)))
+    panel, _, interpretation = panel_of(write("a.csv", table_of("date,y", days(12), cells)))
     assert np.isnan(panel.series[0].values).sum() == 5
     assert ", missing values: 5" in str(interpretation)
 
@@ -170,7 +138,7 @@ def test_missing_values_are_counted(write: Write) -> None:
 )  # fmt: skip
 def test_a_step_is_inferred(write: Write, times: list[Any], step: TimeStep | None, start: Any, gaps: int) -> None:
     assert len(times) == 12, len(times)
-    path = write("a.csv", table("ts,y", times, WAVE))
+    path = write("a.csv", table_of("ts,y", times, WAVE))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         panel = panel_of(path, time="ts", target="y").panel
@@ -190,18 +158,19 @@ def test_a_step_is_inferred(write: Write, times: list[Any], step: TimeStep | Non
 
 def test_the_end_of_months_is_kept(write: Write) -> None:
     ends = [str(np.datetime64("2020-01") + m + 1 - np.timedelta64(1, "D")) for m in range(12)]
-    (series,) = panel_of(write("a.csv", table("date,y", ends, WAVE))).panel.series
+    (series,) = panel_of(write("a.csv", table_of("date,y", ends, WAVE))).panel.series
     assert series.start is not None
     assert list(map(str, TimeStep("M").after(series.start, np.arange(12)).astype("datetime64[D]"))) == ends
 
 
 def test_a_date_and_a_time_of_day(write: Write) -> None:
     hours = [f"{hour}:00" for hour in range(12)]
-    path = write("a.csv", table("date,time,y", ["01/01/2020"] * 12, hours, WAVE))
+    path = write("a.csv", table_of("date,time,y", ["01/01/2020"] * 12, hours, WAVE))
     assert "has '01/01/2020' twice" in panel_error(path)
     assert panel_of(path, time="date,time").panel.step == TimeStep("s", 3600)
     path = write(
-        "b.csv", table("year,month,y", [1949 + n // 12 for n in range(24)], [n % 12 + 1 for n in range(24)], WAVE * 2)
+        "b.csv",
+        table_of("year,month,y", [1949 + n // 12 for n in range(24)], [n % 12 + 1 for n in range(24)], WAVE * 2),
     )
     assert panel_of(path, time="").panel.step == TimeStep()
     for panel in (panel_of(path, time="year,month").panel, panel_of(path).panel):
@@ -236,7 +205,7 @@ HOUR = TimeStep("s", 3600)
     ],
 )  # fmt: skip
 def test_times_of_any_form_are_found(write: Write, name: str, times: Any, step: TimeStep, start: str) -> None:
-    panel, settings, _ = panel_of(write("a.csv", table(f"{name},y", times, WAVE)))
+    panel, settings, _ = panel_of(write("a.csv", table_of(f"{name},y", times, WAVE)))
     assert (settings.time, panel.columns.targets, panel.step) == (name, ("y",), step)
     (series,) = panel.series
     assert series.start == np.datetime64(start)
@@ -245,7 +214,7 @@ def test_times_of_any_form_are_found(write: Write, name: str, times: Any, step: 
 
 def test_hours_that_change_with_the_season_are_those_of_utc(write: Write) -> None:
     hours = [f"2020-10-25T0{h}:00+02:00" for h in range(3)] + [f"2020-10-25T0{h}:00+01:00" for h in range(2, 9)]
-    panel = panel_of(write("a.csv", table("t,y", hours, WAVE[:10]))).panel
+    panel = panel_of(write("a.csv", table_of("t,y", hours, WAVE[:10]))).panel
     assert (panel.step, panel.series[0].start) == (HOUR, np.datetime64("2020-10-24T22:00"))
 
 
@@ -263,14 +232,14 @@ def test_hours_that_change_with_the_season_are_those_of_utc(write: Write) -> Non
     ],
 )
 def test_parts_of_dates_are_joined(write: Write, header: str, columns: Any, step: TimeStep, season: int) -> None:
-    panel, settings, _ = panel_of(write("a.csv", table(header, *columns)))
+    panel, settings, _ = panel_of(write("a.csv", table_of(header, *columns)))
     assert (panel.step, panel.season, panel.columns.targets) == (step, season, ("y",))
     assert settings.time == header.removesuffix(",y")
 
 
 def test_an_hour_beside_a_date(write: Write) -> None:
     rows = [(d, h, WAVE[h % 12]) for d in days(2) for h in range(1, 25)]
-    panel = panel_of(write("a.csv", table("date,hour,y", *zip(*rows, strict=True))), time="date,hour").panel
+    panel = panel_of(write("a.csv", table_of("date,hour,y", *zip(*rows, strict=True))), time="date,hour").panel
     assert (panel.step, panel.series[0].start, len(panel.series[0].values)) == (
         HOUR,
         np.datetime64("2020-01-01T01"),
@@ -279,7 +248,7 @@ def test_an_hour_beside_a_date(write: Write) -> None:
 
 
 def test_years_count_the_rows_and_their_gaps(write: Write) -> None:
-    path = write("a.csv", table("Jahr,y", [*range(2008, 2018), 2019, 2021], WAVE))
+    path = write("a.csv", table_of("Jahr,y", [*range(2008, 2018), 2019, 2021], WAVE))
     with pytest.warns(InputWarning, match="has gaps of 2 rows, where rows are numbered in steps of 1"):
         panel, settings, _ = panel_of(path)
     assert (settings.time, panel.columns.targets, panel.series[0].first) == ("Jahr", ("y",), 2008)
@@ -288,19 +257,20 @@ def test_years_count_the_rows_and_their_gaps(write: Write) -> None:
 
 def test_the_order_of_the_day_and_the_month_is_that_of_a_regular_step(write: Write) -> None:
     months = [f"{m:02}/01/{y}" for y in (2018, 2019, 2020) for m in range(1, 13)]
-    path = write("a.csv", table("date,y", months, WAVE * 3))
+    path = write("a.csv", table_of("date,y", months, WAVE * 3))
     panel, settings, interpretation = panel_of(path)
     assert (panel.step, panel.season, settings.date_order) == (TimeStep("M"), 12, "mdy")
     assert "dates with the month first" in str(interpretation)
-    swapped = write("b.csv", table("date,y", [f"{m[3:5]}/{m[:2]}{m[5:]}" for m in months], WAVE * 3))
+    swapped = write("b.csv", table_of("date,y", [f"{m[3:5]}/{m[:2]}{m[5:]}" for m in months], WAVE * 3))
     assert panel_of(swapped).settings.date_order == "dmy"
 
 
 def test_a_future_has_the_order_of_the_history(write: Write) -> None:
     history = write(
-        "a.csv", table("date,y,p", [f"{m:02}/01/{y}" for y in (2018, 2019) for m in range(1, 13)], WAVE * 2, WAVE * 2)
+        "a.csv",
+        table_of("date,y,p", [f"{m:02}/01/{y}" for y in (2018, 2019) for m in range(1, 13)], WAVE * 2, WAVE * 2),
     )
-    future = write("b.csv", table("date,p", ["01/01/2020", "02/01/2020"], [7, 8]))
+    future = write("b.csv", table_of("date,p", ["01/01/2020", "02/01/2020"], [7, 8]))
     panel, settings, _ = panel_of(history, target="y", known="p")
     values = read_panel(future, settings, with_targets=False, step=panel.step).panel
     assert [rows.tolist() for rows in align_future(panel, values, 2)] == [[[7], [8]]]
@@ -320,11 +290,11 @@ def test_a_future_has_the_order_of_the_history(write: Write) -> None:
     ],
 )
 def test_an_order_that_the_dates_leave_open_is_a_question(write: Write, dates: list[str], readings: str) -> None:
-    path = write("a.csv", table("date,y", dates, WAVE))
+    path = write("a.csv", table_of("date,y", dates, WAVE))
     message = panel_error(path)
     assert f"column 'date' holds {readings}; say which with `date_order=" in message
     assert panel_of(path, date_order="dmy").settings.date_order == "dmy"
-    points = write("b.csv", table("date,y", [f"{d:02}.01.2020" for d in range(1, 13)], WAVE))
+    points = write("b.csv", table_of("date,y", [f"{d:02}.01.2020" for d in range(1, 13)], WAVE))
     assert panel_of(points).panel.step == DAILY
 
 
@@ -346,7 +316,7 @@ def test_an_order_that_the_dates_leave_open_is_a_question(write: Write, dates: l
 def test_dates_that_are_not_read_are_a_question(
     write: Write, header: str, times: list[str], message: str, task: str | None
 ) -> None:
-    path = write("a.csv", table(header, times, WAVE))
+    path = write("a.csv", table_of(header, times, WAVE))
     found = read_error(path, DataSettings(task=task))
     assert found.startswith(message)
     assert found.endswith("or count the rows with `time` ''")
@@ -366,31 +336,31 @@ def test_dates_that_are_not_read_are_a_question(
     ],
 )
 def test_codes_and_counts_are_no_dates(write: Write, name: str, cells: Any) -> None:
-    panel, settings, _ = panel_of(write("a.csv", table(f"{name},y", cells, WAVE)), target="y")
+    panel, settings, _ = panel_of(write("a.csv", table_of(f"{name},y", cells, WAVE)), target="y")
     assert (settings.time, panel.step) == (None, TimeStep())
 
 
 def test_a_cell_without_a_date_far_from_the_start_is_named(write: Write) -> None:
-    path = write("a.csv", table("date,y", [*days(SAMPLE_ROWS + 9), "Total"], (WAVE * 999)[: SAMPLE_ROWS + 10]))
+    path = write("a.csv", table_of("date,y", [*days(SAMPLE_ROWS + 9), "Total"], (WAVE * 999)[: SAMPLE_ROWS + 10]))
     assert f"column 'date' holds dates (ISO), and 'Total' in a.csv:{SAMPLE_ROWS + 11} is not a date" in panel_error(
         path
     )
 
 
 def test_a_column_without_letters_in_its_name_is_no_part_of_a_date(write: Write) -> None:
-    path = write("a.csv", table("year,1,y", range(2000, 2012), WAVE, WAVE[::-1]))
+    path = write("a.csv", table_of("year,1,y", range(2000, 2012), WAVE, WAVE[::-1]))
     assert panel_of(path).settings.time == "year"
 
 
 def test_numbers_of_a_column_of_times_that_increase_are_no_target(write: Write) -> None:
-    path = write("a.csv", table("time,co2", [f"{1959 + n / 12:.3f}" for n in range(12)], WAVE))
+    path = write("a.csv", table_of("time,co2", [f"{1959 + n / 12:.3f}" for n in range(12)], WAVE))
     assert panel_of(path).panel.columns.targets == ("co2",)
 
 
 def test_series_of_other_steps_are_a_question(write: Write) -> None:
     rows = [("a", d, y) for d, y in zip(days(12), WAVE, strict=True)]
     rows += [("b", f"2020-{m:02}-01", y) for m, y in zip(range(1, 13), WAVE, strict=True)]
-    path = write("a.csv", table("shop,date,y", *zip(*rows, strict=True)))
+    path = write("a.csv", table_of("shop,date,y", *zip(*rows, strict=True)))
     assert panel_error(path, series="shop") == (
         "a.csv:14: series 'b' is monthly by column 'date', and most rows are daily; train a model for each, or count the "
         "rows with `time` ''"
@@ -398,14 +368,14 @@ def test_series_of_other_steps_are_a_question(write: Write) -> None:
 
 
 def test_a_number_that_does_not_change_within_series_is_no_target(write: Write) -> None:
-    path = write("a.csv", table("s,date,y,size", "AAAABBBB", days(4) * 2, WAVE[:8], [5] * 4 + [7] * 4))
+    path = write("a.csv", table_of("s,date,y,size", "AAAABBBB", days(4) * 2, WAVE[:8], [5] * 4 + [7] * 4))
     panel, _, interpretation = panel_of(path, series="s")
     assert (panel.columns.targets, interpretation.unread) == (("y",), ("size",))
     assert panel_of(path, series="s", target="y,size").panel.columns.targets == ("y", "size")
 
 
 def test_names_of_series_that_differ_in_their_spelling_are_a_warning(write: Write) -> None:
-    path = write("a.csv", table("s,date,y", [*["007"] * 4, *["7"] * 4], days(4) * 2, WAVE[:8]))
+    path = write("a.csv", table_of("s,date,y", [*["007"] * 4, *["7"] * 4], days(4) * 2, WAVE[:8]))
     with pytest.warns(
         InputWarning, match="a.csv: '007', '7' are different series, which differ in their spelling only"
     ):
@@ -413,7 +383,7 @@ def test_names_of_series_that_differ_in_their_spelling_are_a_warning(write: Writ
 
 
 def test_rows_without_a_target_at_the_end_are_not_read(write: Write) -> None:
-    path = write("a.csv", table("date,y,p", days(12), [*WAVE[:9], "", "", ""], WAVE))
+    path = write("a.csv", table_of("date,y,p", days(12), [*WAVE[:9], "", "", ""], WAVE))
     with pytest.warns(InputWarning) as caught:
         panel, settings, _ = panel_of(path, target="y", known="p")
     assert str(caught[0].message).endswith(
@@ -431,7 +401,7 @@ def test_rows_without_a_target_at_the_end_are_not_read(write: Write) -> None:
 def test_nines_far_from_other_values_are_a_warning(
     write: Write, code: str, count: int, recwarn: pytest.WarningsRecorder
 ) -> None:
-    panel_of(write("a.csv", table("date,y", days(12), [code] * max(count, 1) + WAVE[max(count, 1) :])))
+    panel_of(write("a.csv", table_of("date,y", days(12), [code] * max(count, 1) + WAVE[max(count, 1) :])))
     messages = [str(entry.message) for entry in recwarn.list]
     assert len(messages) == (count > 0)
     assert all(f"column 'y' holds {code} ({count} rows), far from all other values, 1 to 9" in one for one in messages)
@@ -439,7 +409,7 @@ def test_nines_far_from_other_values_are_a_warning(
 
 
 def test_cells_that_stand_for_a_missing_value_are_chosen(write: Write, recwarn: pytest.WarningsRecorder) -> None:
-    path = write("a.csv", table("date,y,z", days(12), ["-999", "M", "-999.0", *WAVE[3:]], WAVE))
+    path = write("a.csv", table_of("date,y,z", days(12), ["-999", "M", "-999.0", *WAVE[3:]], WAVE))
     assert (
         "'y' is 'M', which is not a finite number; name what stands for a missing value with `missing`"
         in panel_error(path)
@@ -458,49 +428,15 @@ def test_cells_that_stand_for_a_missing_value_are_chosen(write: Write, recwarn: 
     assert read_error(labels, chosen).startswith("b.csv:4: column 'label' is empty; a class is a text or a number")
 
 
-def test_true_and_false_are_numbers_of_covariates(write: Write) -> None:
-    path = write("a.csv", table("date,y,open", days(12), WAVE, ["TRUE", "False"] * 6))
-    panel = panel_of(path, target="y", known="open").panel
-    assert panel.series[0].values[:, 1].tolist() == [1, 0] * 6
-
-
-@pytest.mark.parametrize("word", ["..", ":", "–", "<NA>", "\\N", "NaT", "#DIV/0!", "k.A."])
-def test_words_for_a_missing_value(write: Write, word: str) -> None:
-    panel = panel_of(write("a.csv", table("date,y", days(12), [3, word, *WAVE[2:]]))).panel
-    assert np.isnan(panel.series[0].values[:, 0]).tolist() == [False, True, *[False] * 10]
-
-
 def test_a_column_without_values_is_not_read(write: Write) -> None:
-    path = write("a.csv", table("date,y,,", days(12), WAVE, [""] * 12, [""] * 12))
+    path = write("a.csv", table_of("date,y,,", days(12), WAVE, [""] * 12, [""] * 12))
     assert panel_of(path).panel.columns.targets == read(path).target_columns == ("y",)
-
-
-@pytest.mark.parametrize(
-    ("header", "rows", "message"),
-    [
-        ("shop,2020-01-01,2020-01-02,2020-01-03", 'a,5,3,4\nb,2,2,7\n', "a.csv: each row may be a series: column 'shop' has another text in each, and 3 columns of numbers follow, '2020-01-01' to '2020-01-03'; say so"),
-        ("shop," + ",".join(days(24)), "".join(f"{n * n}," + ",".join(map(str, WAVE * 2)) + "\n" for n in range(5)), "a.csv: each row may be a series: column 'shop' has another text in each, and 24 columns of numbers follow"),
-        ("", "".join(f"{n % 2}," + ",".join(map(str, WAVE * 2)) + "\n" for n in range(5)), "a.csv: each row may be a series: 25 columns of numbers follow, '1' to '25'"),
-        ("Year," + ",".join(MONTHS), "".join(f"{2000 + n}," + ",".join(map(str, WAVE)) + "\n" for n in range(5)), "a.csv: columns 'Jan' to 'Dec' are the months of the year in each row; write a row for each month"),
-    ],
-)  # fmt: skip
-def test_a_row_that_may_be_a_series_is_a_question(write: Write, header: str, rows: str, message: str) -> None:
-    path = write("a.csv", f"{header}\n{rows}".lstrip())
-    assert panel_error(path, task="forecast").startswith(message)
-
-
-def test_a_number_beside_columns_of_dates_is_a_question(write: Write) -> None:
-    path = write("a.csv", f"shop,{','.join(days(5))}\n17,5,3,4,2,7\n4,2,2,7,1,3\n")
-    assert panel_error(path, layout="wide").startswith("a.csv: column 'shop' has no date as its name, as other columns")
-    panel = panel_of(path, layout="wide", series="shop").panel
-    assert rows_of(panel) == {"17": [[5], [3], [4], [2], [7]], "4": [[2], [2], [7], [1], [3]]}
-    assert panel.step == DAILY
 
 
 def test_a_gap_is_a_warning(write: Write) -> None:
     rows = [("A", d, 1) for d in [*days(5), *days(5, "2020-01-07")]]
     rows += [("B", d, 2) for d in [*days(5), *days(5, "2020-01-09")]]
-    path = write("a.csv", table("s,date,y", *zip(*rows, strict=True)))
+    path = write("a.csv", table_of("s,date,y", *zip(*rows, strict=True)))
     with pytest.warns(InputWarning) as caught:
         panel = panel_of(path, series="s", target="y").panel
     assert [np.isnan(one.values).sum() for one in panel.series] == [1, 3]
@@ -513,23 +449,25 @@ def test_a_gap_is_a_warning(write: Write) -> None:
 
 def test_seasons(write: Write) -> None:
     cycle = np.tile([0.0, 5, 5, 9, 2], 10) + 0.01 * np.arange(50)
-    path = write("a.csv", table("y", cycle))
+    path = write("a.csv", table_of("y", cycle))
     panel, settings, interpretation = panel_of(path)
     assert (panel.step, panel.season, settings.season) == (TimeStep(), 5, 5)
     assert "season of 5 (a peak of the autocorrelation; choose another with season)" in str(interpretation)
     assert panel_of(path, season=1).panel.season == 1
     assert "no season" in str(panel_of(path, season=1).interpretation)
-    assert panel_of(write("b.csv", table("date,y", days(50), cycle))).panel.season == 7
+    assert panel_of(write("b.csv", table_of("date,y", days(50), cycle))).panel.season == 7
 
 
 def test_files_are_joined(write: Write) -> None:
-    a = write("a.csv", table("date,s,y", days(6), "ABABAB", range(6)).replace("\r", ""))
-    b = write("b.csv.gz", gzip.compress(table("y;date;s", range(4), days(4, "2020-01-07"), "ABAB", mark=";").encode()))
+    a = write("a.csv", table_of("date,s,y", days(6), "ABABAB", range(6)).replace("\r", ""))
+    b = write(
+        "b.csv.gz", gzip.compress(table_of("y;date;s", range(4), days(4, "2020-01-07"), "ABAB", mark=";").encode())
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         panel = read_panel([a, b], DataSettings(series="s", target="y")).panel
     assert [one[0] for one in rows_of(panel)["A"] if one[0] is not None] == [0, 2, 4, 0, 2]
-    alone = [write(f"{n}.csv", table("date,y", days(5), WAVE[n : n + 5])) for n in range(2)]
+    alone = [write(f"{n}.csv", table_of("date,y", days(5), WAVE[n : n + 5])) for n in range(2)]
     panel = read_panel(alone).panel
     assert rows_of(panel) == {"0": [[v] for v in WAVE[:5]], "1": [[v] for v in WAVE[1:6]]}
     with pytest.raises(InputError, match="no file to read"):
@@ -559,48 +497,10 @@ def test_tables_in_memory_and_json_and_parquet(write: Write, tmp_path: Path) -> 
 
 
 def test_other_number_formats(write: Write) -> None:
-    text = table("date;y", days(4), ["1.037,5", "", "2,5", "3"], mark=";")
+    text = table_of("date;y", days(4), ["1.037,5", "", "2,5", "3"], mark=";")
     assert "which is 1037.5 (a decimal comma)" in panel_error(write("a.csv", text))
     panel = panel_of(write("a.csv", text), decimal=",", thousands=".").panel
     assert rows_of(panel)[""] == [[1037.5], [None], [2.5], [3]]
-
-
-WIDE = 'name,region,V1,V2,V3,V4,V5\n"H1",x,1,2,,4,5\nH2,y,7,8,9,,\n'
-
-
-def test_a_row_is_a_series(write: Write) -> None:
-    path = write("a.csv", WIDE)
-    panel, settings, interpretation = panel_of(path, layout="wide", static="region")
-    assert rows_of(panel) == {"H1": [[1], [2], [None], [4], [5]], "H2": [[7], [8], [9]]}
-    assert panel.columns == PanelColumns(("value",), static=("region",))
-    assert [one.statics for one in panel.series] == [("x",), ("y",)]
-    assert (settings.series, settings.target) == ("name", None)
-    assert "series 'name', static 'region', a series in each row, rows are counted, 2 series of 3 to 5 rows" in str(
-        interpretation
-    )
-    assert list(rows_of(panel_of(path, layout="wide", series="region").panel)) == ["x", "y"]
-    assert rows_of(read_panel(path, settings).panel) == rows_of(panel)
-
-
-def test_a_header_of_dates(write: Write) -> None:
-    for header, step, start in (
-        ("2020-01,2020-02,2020-03,2020-05", TimeStep("M"), "2020-02-01"),
-        ("1990,1991,1992,1994", TimeStep("M", 12), "1991-01-01"),
-    ):
-        path = write("a.csv", f"name,{header}\nA,,2,3,4\nB,1,2,3,\n")
-        panel = panel_of(path, layout="wide", header=True).panel
-        assert panel.step == step
-        assert rows_of(panel) == {"A": [[2], [3], [None], [4]], "B": [[1], [2], [3]]}
-        assert panel.series[0].start == np.datetime64(start)
-
-
-@needs_data
-def test_m4(tmp_path: Path) -> None:
-    panel = panel_of(DATA / "m4hourly" / "Hourly-train.csv", layout="wide").panel
-    assert (len(panel.series), panel.season) == (414, 24)
-    assert {len(one.values) for one in panel.series} == {700, 960}
-    assert (panel.series[0].name, panel.series[413].name) == ("H1", "H414")
-    assert not any(np.isnan(one.values).any() for one in panel.series)
 
 
 MANY = ",".join(["name", *(f"V{n}" for n in range(1, 25))])
@@ -610,34 +510,34 @@ MANY = ",".join(["name", *(f"V{n}" for n in range(1, 25))])
     ("content", "chosen", "message"),
     [
         (
-            table("date,y", days(4), WAVE[:4]),
+            table_of("date,y", days(4), WAVE[:4]),
             {"input": "y"},
             "a.csv: `input` is not for forecasts: every target is an input, too; choose further columns with `known` or",
         ),
-        (table("date,y", days(4), "abcd"), {"target": "y"}, "a.csv:2: column 'y' is 'a', which is not a finite number"),
-        (table("date,y", days(4), [1, 2, "inf", 3]), {}, "a.csv:4: column 'y' is 'inf', which is not a finite number"),
-        (table("date,note", days(4), "abcd"), {"header": True}, "a.csv: no column of numbers to read; there are 'date', 'note'"),
+        (table_of("date,y", days(4), "abcd"), {"target": "y"}, "a.csv:2: column 'y' is 'a', which is not a finite number"),
+        (table_of("date,y", days(4), [1, 2, "inf", 3]), {}, "a.csv:4: column 'y' is 'inf', which is not a finite number"),
+        (table_of("date,note", days(4), "abcd"), {"header": True}, "a.csv: no column of numbers to read; there are 'date', 'note'"),
         ("date,y\n", {"header": True}, "a.csv: no rows below the header"),
-        (table("date,y", days(4), WAVE[:4]), {"target": "z"}, "a.csv:1: no column 'z'; there are 'date', 'y'"),
+        (table_of("date,y", days(4), WAVE[:4]), {"target": "z"}, "a.csv:1: no column 'z'; there are 'date', 'y'"),
         (
-            table("date,y,x", days(4), WAVE[:4], WAVE[:4]),
+            table_of("date,y,x", days(4), WAVE[:4], WAVE[:4]),
             {"target": "y", "known": "x,y"},
             "a.csv: column 'y' is chosen with `known` and with `target`; a column has one part",
         ),
         (
-            table("date,sent,y", days(4), days(4), WAVE[:4]),
+            table_of("date,sent,y", days(4), days(4), WAVE[:4]),
             {},
             "a.csv: columns 'date', 'sent' hold dates; choose that of the rows with `time`",
         ),
         (
-            table("date,y", ["2020-01-01", "2020-01-02", "", "2020-01-04"], WAVE[:4]),
+            table_of("date,y", ["2020-01-01", "2020-01-02", "", "2020-01-04"], WAVE[:4]),
             {"time": "date"},
             "a.csv:4: column 'date' is empty, which is not a date, and the others hold dates (ISO); `time` is a column",
         ),
-        (table("a,y", "abcd", WAVE[:4]), {"time": "a"}, "a.csv:2: column 'a' is 'a', which is not a date; `time` is"),
-        (table("a,y", [0.5, 1, 1.5, 2], WAVE[:4]), {"time": "a"}, "a.csv: column 'a' holds fractions; `time` is"),
+        (table_of("a,y", "abcd", WAVE[:4]), {"time": "a"}, "a.csv:2: column 'a' is 'a', which is not a date; `time` is"),
+        (table_of("a,y", [0.5, 1, 1.5, 2], WAVE[:4]), {"time": "a"}, "a.csv: column 'a' holds fractions; `time` is"),
         (
-            table("date,y", [f"2020-01-01 00:00:00.{n}" for n in range(4)], WAVE[:4]),
+            table_of("date,y", [f"2020-01-01 00:00:00.{n}" for n in range(4)], WAVE[:4]),
             {},
             "a.csv:3: column 'date' holds parts of a second, and the shortest step is a second",
         ),
@@ -650,48 +550,48 @@ MANY = ",".join(["name", *(f"V{n}" for n in range(1, 25))])
         ),
         (STORES, {"target": "y", "series": ""}, "a.csv:3: column 'date' has '2020-01-01' twice; choose `series` where"),
         (
-            table("s,date,y", "AAAABBBB", [*days(4), "2020-01-02", *days(3)], WAVE[:8]),
+            table_of("s,date,y", "AAAABBBB", [*days(4), "2020-01-02", *days(3)], WAVE[:8]),
             {"series": "s", "target": "y"},
             "a.csv:7: column 'date' runs backward in series 'B': '2020-01-01' is before the row above, '2020-01-02'; sort "
             "the rows by date, or read them as they stand with `time` ''",
         ),
         (
-            table("s,date,y", "AABA", ["2020-01-01", "2020-01-02", "2020-01-01", "2020-01-02"], WAVE[:4]),
+            table_of("s,date,y", "AABA", ["2020-01-01", "2020-01-02", "2020-01-01", "2020-01-02"], WAVE[:4]),
             {"series": "s", "target": "y"},
             "a.csv:5: column 'date' has '2020-01-02' twice in series 'A'; keep one row for each",
         ),
         (
-            table("date,y", days(4)[::-1], WAVE[:4]),
+            table_of("date,y", days(4)[::-1], WAVE[:4]),
             {},
             "a.csv:3: column 'date' runs backward: '2020-01-03' is before the row above, '2020-01-04', as in every row; "
             "reverse the rows",
         ),
         (
-            table("date,y", [*days(6, step=2), "2020-01-12"], WAVE[:7]),
+            table_of("date,y", [*days(6, step=2), "2020-01-12"], WAVE[:7]),
             {},
             "a.csv:8: column 'date' has no regular step: '2020-01-12' follows '2020-01-11', and the other rows are every "
             "2 days; choose another `time`, `series` where the rows are of several, or count the rows with `time` ''",
         ),
         (
-            table("date,y", [*days(6), "2620-01-12"], WAVE[:7]),
+            table_of("date,y", [*days(6), "2620-01-12"], WAVE[:7]),
             {},
             "a.csv:8: column 'date' has a gap from '2020-01-06' to '2620-01-12', of 219,150 rows where rows are daily",
         ),
-        (table("t,y", [0, 4, 8, 12, 15], WAVE[:5]), {"time": "t"}, "a.csv:6: column 't' has no regular step: '15' follows"),
-        (table("date,y", days(2), [1, 2]), {}, "a.csv:2: the series has 2 values of 'y'; it must have at least 3: leave"),
+        (table_of("t,y", [0, 4, 8, 12, 15], WAVE[:5]), {"time": "t"}, "a.csv:6: column 't' has no regular step: '15' follows"),
+        (table_of("date,y", days(2), [1, 2]), {}, "a.csv:2: the series has 2 values of 'y'; it must have at least 3: leave"),
         (
-            table("s,date,y", "AAAB", days(4), WAVE[:4]),
+            table_of("s,date,y", "AAAB", days(4), WAVE[:4]),
             {"series": "s", "target": "y"},
             "a.csv:5: series 'B' has 1 value of 'y'; it must have at least 3: leave the series out",
         ),
         (
-            table("s,date,y", "AAABBB", days(6), [1, 2, 3, "", "NA", ""]),
+            table_of("s,date,y", "AAABBB", days(6), [1, 2, 3, "", "NA", ""]),
             {"series": "s", "target": "y"},
             "a.csv:5: series 'B' has 0 values of 'y'; it must have at least 3",
         ),
-        (table("s,date,y", ["A", "A", ""], days(3), WAVE[:3]), {"series": "s"}, "a.csv:4: column 's' is empty; fill it"),
+        (table_of("s,date,y", ["A", "A", ""], days(3), WAVE[:3]), {"series": "s"}, "a.csv:4: column 's' is empty; fill it"),
         (
-            table("s,c,date,y", "AAA", "xxy", days(3), WAVE[:3]),
+            table_of("s,c,date,y", "AAA", "xxy", days(3), WAVE[:3]),
             {"series": "s", "static": "c"},
             "a.csv:4: column 'c' changes within series 'A', from 'x' to 'y'; leave it out of `static`",
         ),
@@ -715,7 +615,7 @@ def test_what_is_refused(write: Write, content: str, chosen: dict[str, Any], mes
 def test_rows_as_they_stand(write: Write) -> None:
     panel = panel_of(write("a.csv", STORES), target="y", series="", time="").panel
     assert (panel.step, len(panel.series), len(panel.series[0].values)) == (TimeStep(), 1, 24)
-    backward = write("b.csv", table("date,y", days(4)[::-1], WAVE[:4]))
+    backward = write("b.csv", table_of("date,y", days(4)[::-1], WAVE[:4]))
     assert panel_of(backward, time="").panel.series[0].start is None
     assert panel_of(backward, time="").panel.columns.targets == ("y",)
 

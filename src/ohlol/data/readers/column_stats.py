@@ -16,7 +16,7 @@ from ohlol.data.dates import (
     parse_date,
 )
 from ohlol.data.lines import StaticCell, nfc
-from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form, is_marked
+from ohlol.data.readers.number_formats import PLAIN, NumberFormat, is_marked, match_number_form
 from ohlol.data.readers.tables import Row, Table, is_empty, number
 
 NUMERIC_SHARE = 0.5
@@ -150,9 +150,9 @@ class ColumnStats:
         self.numbers += value is not None
         if value is not None or text.strip().lower() in MISSING:
             self.missing += 1
-        elif has_number_form(cell):
+        elif form_match := match_number_form(cell):
             self.number_forms += 1
-            self.marked += is_marked(cell)
+            self.marked += is_marked(form_match)
             self.number_form = self.number_form or row
         self._add_date(cell, row)
 

@@ -8,7 +8,7 @@ from typing import Any
 from ohlol.config import DataSettings
 from ohlol.data.frames import RecordLines
 from ohlol.data.lines import Example, FileRange, Line, Lines, Place, error_at, is_row, nfc, quote
-from ohlol.data.readers import doubts, json_lines, label_sets
+from ohlol.data.readers import class_doubts, doubts, json_lines, label_sets
 from ohlol.data.readers.base import (
     CERTAIN,
     LAST_RESORT,
@@ -318,16 +318,16 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
         doubts.check_long_format(stats, columns[0], target, is_chosen=False)
         _check_target(stats, columns[0], target, kind)
         if kind.multiple:
-            doubts.check_digits(stats, columns[0])
+            class_doubts.check_digits(stats, columns[0])
             settings = _resolve_sets(table, settings, stats.sample)
         elif kind.quantity:
-            doubts.check_digits(stats, columns[0])
+            class_doubts.check_digits(stats, columns[0])
         else:
             if settings.task is None and not stats.columns[target].is_meant_numeric:
                 cells = [str(row.cells[target]) for row in stats.sample]
                 label_sets.check_one_label(stats.file, stats.names[target], cells)
-            doubts.check_classes(stats, columns[0], target)
-            doubts.warn_of_classes(stats, columns[0], target)
+            class_doubts.check_classes(stats, columns[0], target)
+            class_doubts.warn_of_classes(stats, columns[0], target)
         return replace(settings, level=settings.level or _infer_level(first, table, source))
     numeric = stats.meant_numeric()
     if not (settings.input or settings.target) and settings.task is None:
@@ -379,7 +379,7 @@ def _check_start(table: Table, settings: DataSettings, *, is_first: bool) -> Non
     doubts.check_long_format(stats, columns[0], targets[0], is_chosen=True)
     _check_target(stats, columns[0], targets[0], kind)
     if is_first and kind.has_one_label:
-        doubts.warn_of_classes(stats, columns[0], targets[0])
+        class_doubts.warn_of_classes(stats, columns[0], targets[0])
 
 
 def _check_target(stats: TableStats, source: int, target: int, kind: TargetKind) -> None:

@@ -13,6 +13,7 @@ from ohlol.data.readers.column_names import find_column, list_names
 from ohlol.data.readers.cutting import Boundary, sentence_boundary
 from ohlol.data.readers.pairs import read_json_pairs
 from ohlol.data.readers.plain_lines import read_plain_lines
+from ohlol.data.spans import SPAN_LABEL, are_span_labels
 from ohlol.data.targets import TargetKind
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.translation import message_id, translate
@@ -29,7 +30,6 @@ START_LINES = 400
 """Lines from the start of a file in which its form is looked for."""
 MIN_ROWS = 4
 """Rows from which on words with labels are recognized in a file of any name."""
-SPAN_LABEL = re.compile(r"O|[BIESLUM]-\S+")
 SPAN_LIKE = re.compile(r"[O0]|[BIESLUMW][-_]\S+|\S+[-_][BIESLUMW]", re.IGNORECASE)
 """A label that marks spans in whatever form; only `SPAN_LABEL` is read as such."""
 OUTSIDE = {"O", "o", "0"}
@@ -95,7 +95,7 @@ class ConllReader(Reader):
                 file=file,
                 target=quote(settings.target),
             )
-        if len(distinct) > 1 and distinct & OUTSIDE and all(SPAN_LIKE.fullmatch(label) for label in distinct):
+        if _seem_to_mark_spans(distinct):
             others = sorted(label for label in distinct if not SPAN_LABEL.fullmatch(label))
             if others:
                 _warn(
@@ -123,6 +123,11 @@ def _is_word(text: str) -> bool:
     return is_token(text) and text.split()[0] != DOCUMENT_START
 
 
+def _seem_to_mark_spans(labels: set[str]) -> bool:
+    """Whether different labels mark spans, in whatever form."""
+    return len(labels) > 1 and bool(labels & OUTSIDE) and all(SPAN_LIKE.fullmatch(label) for label in labels)
+
+
 def has_words_with_labels(lines: Lines) -> bool:
     """Whether the lines at the start of a file are words with labels: as many columns in each, the last of labels.
 
@@ -138,7 +143,7 @@ def has_words_with_labels(lines: Lines) -> bool:
     if any(not cell or " " in cell for row in rows for cell in row):
         return False
     labels = {row[-1] for row in rows}
-    if len(labels) > 1 and all(SPAN_LIKE.fullmatch(label) for label in labels) and labels & OUTSIDE:
+    if _seem_to_mark_spans(labels):
         return True
     has_sentences = any(not line.text.strip() for line in start)
     are_tags = len(labels) <= 0.75 * len(rows) and all(TAG.fullmatch(label) for label in labels)
@@ -167,8 +172,8 @@ def _check_span_columns(lines: Lines, names: tuple[str, ...], place: Place) -> N
     start = [line.text for line in lines.head.start(START_LINES) if is_token(line.text)]
     rows = [_split_cells(text, "\t" in text) for text in start]
     columns = [{row[i] for row in rows} for i in range(len(names)) if all(len(row) == len(names) for row in rows)]
-    marked = [i for i, cells in enumerate(columns) if _marks_spans(cells)]
-    if len(rows) >= MIN_ROWS and marked and not _marks_spans(columns[-1]):
+    marked = [i for i, cells in enumerate(columns) if are_span_labels(cells)]
+    if len(rows) >= MIN_ROWS and marked and not are_span_labels(columns[-1]):
         raise error_at(
             place,
             translate(
@@ -179,10 +184,6 @@ def _check_span_columns(lines: Lines, names: tuple[str, ...], place: Place) -> N
                 last=names[-1],
             ),
         )
-
-
-def _marks_spans(cells: set[str]) -> bool:
-    return any(cell.startswith("B-") for cell in cells) and all(SPAN_LABEL.fullmatch(cell) for cell in cells)
 
 
 def has_columns(lines: Lines) -> bool:
@@ -385,7 +386,7 @@ def read_sentences(lines: Lines, layout: ColumnLayout) -> Iterator[Example]:
     if words:
         sentences, longest = sentences + 1, max(longest, len(words))
         yield Example(words, None if layout.target is None else labels, start)
-    if sentences and longest > 0 and not is_written:
+    if sentences and not is_written:
         raise InputError(
             "{file}: column {names} holds only _, as where a treebank is published without its text; choose another "
             "`input`, or add the words",

@@ -19,8 +19,8 @@ from ohlol.data.dates import (
     YEAR_WORDS,
     count_dates,
     is_date,
+    is_made_of,
     is_time_name,
-    name_words,
     parse_date,
 )
 from ohlol.data.lines import quote
@@ -40,6 +40,15 @@ PARTS = {
     "minute": (MINUTE_WORDS, 0, 59),
 }
 """The parts of a date that columns of integers hold: the words of their names, and their range."""
+PART_COLUMNS = (
+    ("year", "month", "day", "hour", "minute"),
+    ("year", "month", "day", "hour"),
+    ("year", "month", "day"),
+    ("year", "week"),
+    ("year", "month"),
+    ("year", "quarter"),
+)
+"""The columns that are a date together, the first that a table has."""
 COMPARED_DATES = 200
 """Cells of a column in which dates are looked for."""
 DIGIT, WORDS = re.compile(r"\d"), 4
@@ -52,22 +61,21 @@ def part_of_date(name: str) -> str | None:
     >>> [part_of_date(name) for name in ("weekday", "Jahr", "year of birth")]
     ['weekday', 'year', None]
     """
-    words = name_words(name)
-    return next((part for part, (own, *_) in PARTS.items() if set() < words <= own), None)
+    return next((part for part, (words, *_) in PARTS.items() if is_made_of(name, words)), None)
 
 
-def holds_part(stats: TableStats, index: int) -> bool:
-    """Whether a column holds a part of a date in every row: its name says so, and its integers are in the range."""
+def part_held(stats: TableStats, index: int) -> str | None:
+    """The part of a date that a column holds in every row: its name says so, and its integers are in the range."""
     column, part = stats.columns[index], part_of_date(stats.names[index])
     if part is None or not (column.integers and column.numbers == stats.rows):
-        return False
+        return None
     _, low, high = PARTS[part]
-    return low <= column.low <= column.high <= high
+    return part if low <= column.low <= column.high <= high else None
 
 
 def is_year(stats: TableStats, index: int) -> bool:
     """Whether a column holds the year in every row."""
-    return holds_part(stats, index) and part_of_date(stats.names[index]) == "year"
+    return part_held(stats, index) == "year"
 
 
 def find_date_parts(stats: TableStats, columns: Sequence[int], keys: Sequence[int]) -> list[int]:
@@ -80,25 +88,21 @@ def find_date_parts(stats: TableStats, columns: Sequence[int], keys: Sequence[in
     """
     found: dict[str, int] = {}
     for index in columns:
-        if holds_part(stats, index):
-            found.setdefault(part_of_date(stats.names[index]) or "", index)
+        if (part := part_held(stats, index)) is not None:
+            found.setdefault(part, index)
     if "year" not in found:
         return []
+    for parts in PART_COLUMNS:
+        if all(part in found for part in parts):
+            return [found[part] for part in parts]
     year = found["year"]
-    if "month" in found and "day" in found:
-        more = [found[part] for part in ("hour", "minute") if part in found and ("hour" in found)]
-        return [year, found["month"], found["day"], *more]
-    for part in ("week", "month", "quarter"):
-        if part in found:
-            return [year, found[part]]
-    parts = [year]
     last: dict[tuple[str, ...], float] = {}
     for row in stats.sample:
         key, value = tuple(str(row.cells[i]) for i in keys), number(row.cells[year], stats.number_format) or 0.0
         if value <= last.get(key, 0.0):
             return []
         last[key] = value
-    return parts if stats.rows >= COUNTED_ROWS * len(last) else []
+    return [year] if stats.rows >= COUNTED_ROWS * len(last) else []
 
 
 def find_months(stats: TableStats) -> list[int]:

@@ -67,17 +67,21 @@ def has_number_form(cell: Any) -> bool:
     >>> [has_number_form(cell) for cell in ("2020-01-01", "3rd", "1.2.3", "line 5", "N/A", "CO2")]
     [False, False, False, False, False, False]
     """
-    return isinstance(cell, str) and _match(cell) is not None
+    return match_number_form(cell) is not None
 
 
-def is_marked(cell: str) -> bool:
-    """Whether a number in another form has a mark beside it.
+def is_marked(form: re.Match[str]) -> bool:
+    """Whether a number in another form has a mark beside it, from what `match_number_form` returns.
 
-    >>> is_marked("65+"), is_marked("< 5"), is_marked("5 kg")
-    (True, True, False)
+    >>> [is_marked(form) for cell in ("65+", "< 5", "5 kg") if (form := match_number_form(cell))]
+    [True, True, False]
     """
-    match = _match(cell)
-    return match is not None and (match["before"] in MARKS_BEFORE or match["after"] in MARKS_AFTER)
+    return form["before"] in MARKS_BEFORE or form["after"] in MARKS_AFTER
+
+
+def match_number_form(cell: Any) -> re.Match[str] | None:
+    """The parts of a number in another form in a cell; None where it holds none."""
+    return _match(cell) if isinstance(cell, str) else None
 
 
 def _match(cell: str) -> re.Match[str] | None:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite, isnan, nan
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.config import DataSettings
-from ohlol.data.dates import count_dates, is_date
-from ohlol.data.lines import Place, error_at, nfc, quote
+from ohlol.data.lines import Place, error_at, quote
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, is_count
 from ohlol.data.readers import doubts
 from ohlol.data.readers.column_names import find_columns, join_names, list_names
-from ohlol.data.readers.column_stats import TableStats, is_missing
-from ohlol.data.readers.date_columns import check_unread_dates, find_date_parts, find_months
-from ohlol.data.readers.tables import Row, Table, number
+from ohlol.data.readers.column_stats import TableStats
+from ohlol.data.readers.date_columns import check_unread_dates, find_date_parts
+from ohlol.data.readers.panel_cells import PARTS, find, find_names, read_text, read_value
+from ohlol.data.readers.tables import Row, Table
 from ohlol.data.readers.times import (
     Seconds,
     Times,
@@ -30,22 +30,13 @@ from ohlol.data.readers.times import (
     positions,
     read_times,
 )
+from ohlol.data.readers.wide_panels import WIDE_TARGET, check_layout, find_first_text, read_wide
 from ohlol.data.season import find_season
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.translation import message_id, translate
 
 MIN_VALUES = 3
 """Values of a target that a series must have."""
-WIDE_COLUMNS = 20
-"""Columns of numbers with numbered names from which on a row may be a series."""
-DATED_COLUMNS, YEARS = 3, (1000, 2999)
-"""Columns of numbers with the names of dates from which on a row is a series, and the years that such names may be."""
-WIDE_TARGET = "value"
-"""The target of a wide table, whose columns are time steps."""
-BOOLEANS = {"true": 1.0, "false": 0.0}
-"""Cells of covariates, in any case, and their numbers."""
-PARTS = ("target", "known", "observed")
-"""The settings that choose columns of numbers."""
 
 
 class PanelReading(NamedTuple):
@@ -95,17 +86,17 @@ def read_panels(
         doubts.check_header(stats, None)
     settings = replace(settings, header=tables[0].header)
     if with_targets and settings.layout is None:
-        _check_layout(stats, settings)
+        check_layout(stats, settings)
     if settings.layout == "wide":
-        series, step, settings = _read_wide(tables, rows, stats, settings, step)
-        settings = replace(settings, series=settings.series or _first_text(stats, settings))
-        columns = PanelColumns((WIDE_TARGET,), static=_names(tables[0], settings.static))
+        series, step, settings = read_wide(tables, rows, stats, settings, step)
+        settings = replace(settings, series=settings.series or find_first_text(stats, settings))
+        columns = PanelColumns((WIDE_TARGET,), static=find_names(tables[0], settings.static))
     else:
         if with_targets:
             settings = _resolve(tables[0], stats, rows[0], settings)
         else:
             settings = replace(settings, target=None, observed=None, static=None)
-        names = {part: _names(tables[0], getattr(settings, part)) for part in (*PARTS, "static")}
+        names = {part: find_names(tables[0], getattr(settings, part)) for part in (*PARTS, "static")}
         columns = PanelColumns(names.pop("target", ()), **names)
         series, step, settings = _read_long(tables, rows, columns, settings, step)
     if with_targets:
@@ -119,17 +110,9 @@ def read_panels(
     return PanelReading(Panel(tuple(series), columns, step, season), settings)
 
 
-def _find(table: Table | TableStats, names: str | None) -> list[int]:
-    return find_columns(table.names, names, Place(table.file, 1)) if names else []
-
-
-def _names(table: Table, setting: str | None) -> tuple[str, ...]:
-    return tuple(table.names[column] for column in _find(table, setting))
-
-
 def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSettings) -> DataSettings:
     """The settings of a long table with the time and the targets; raises InputError where there is a doubt."""
-    parts = {part: _find(stats, getattr(settings, part)) for part in (*PARTS, "time", "series", "static")}
+    parts = {part: find(stats, getattr(settings, part)) for part in (*PARTS, "time", "series", "static")}
     for part in PARTS:
         for other in ("time", "series", *PARTS):
             if part < other and (shared := set(parts[part]) & set(parts[other])):
@@ -145,7 +128,7 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
     taken = {column for columns in parts.values() for column in columns}
     if settings.time is None:
         settings = replace(settings, time=infer_time(stats, taken, parts["series"]))
-        taken.update(_find(stats, settings.time))
+        taken.update(find(stats, settings.time))
     targets = parts["target"] or infer_numbers(table, stats, rows, settings, taken)
     if not parts["target"] and parts["series"]:
         targets = _changing(rows, targets, parts["series"]) or targets
@@ -190,7 +173,7 @@ def infer_numbers(
     table: Table, stats: TableStats, rows: list[Row], settings: DataSettings, taken: set[int]
 ) -> list[int]:
     """The columns of numbers that are not taken and neither count nor date the rows of a series; raises InputError."""
-    keys = _find(stats, settings.series)
+    keys = find(stats, settings.series)
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(str(row.cells[key]) for key in keys), []).append(row)
@@ -244,7 +227,7 @@ def _read_long(
     """The series of tables in which a row is a time step, and the settings with the order of their dates."""
     read = read_rows(tables, rows, columns, settings)
     indices = read.groups()
-    times, name = None, ", ".join(_names(tables[0], settings.time))
+    times, name = None, ", ".join(find_names(tables[0], settings.time))
     if settings.time:
         times = read_in_order(name, read, indices, tables[0], date_order=settings.date_order, step=step)
         settings = replace(settings, date_order=times.date_order or settings.date_order)
@@ -314,15 +297,15 @@ def read_rows(
     for table, own, file in zip(tables, rows, files, strict=True):
         place = Place(table.file, 1)
         numeric = [find_columns(table.names, join_names([name]), place)[0] for name in columns.numeric]
-        keys, times, statics = (_find(table, names) for names in (settings.series, settings.time, settings.static))
+        keys, times, statics = (find(table, names) for names in (settings.series, settings.time, settings.static))
         statics = statics if columns.static else []
         names = [table.names[i] for i in times]
         covariates = set(numeric[len(columns.targets) :])
-        cells = [[_value(row, table, i, may_be_boolean=i in covariates) for i in numeric] for row in own]
+        cells = [[read_value(row, table, i, may_be_boolean=i in covariates) for i in numeric] for row in own]
         parts.append(np.array(cells).reshape(len(own), -1))
         for row in own:
-            read.keys.append("\t".join(_text(row, table, i) for i in keys) if keys else file)
-            read.statics.append(tuple(_text(row, table, i) for i in statics))
+            read.keys.append("\t".join(read_text(row, table, i) for i in keys) if keys else file)
+            read.statics.append(tuple(read_text(row, table, i) for i in statics))
             read.times.append(join_cells([row.cells[i] for i in times], names) if times else None)
             read.places.append(row.place)
     return replace(read, values=np.concatenate(parts))
@@ -334,41 +317,6 @@ def _name_files(files: list[str]) -> list[str]:
         return [""]
     stems = [Path(file).stem for file in files]
     return stems if len(set(stems)) == len(stems) else files
-
-
-def _value(row: Row, table: Table, column: int, *, may_be_boolean: bool = False) -> float:
-    """The number in a cell, NaN where it is missing; raises InputError where it holds something else.
-
-    True and false are 1 and 0 where they may be there.
-    """
-    cell = row.cells[column]
-    if may_be_boolean and str(cell).strip().lower() in BOOLEANS:
-        return BOOLEANS[str(cell).strip().lower()]
-    value = number(cell, table.number_format)
-    if value is not None and isfinite(value):
-        return value
-    if is_missing(cell) or (value is not None and isnan(value)):
-        return nan
-    raise error_at(
-        row.place,
-        translate(
-            "column {names} is {cell}, which is not a finite number; name what stands for a missing value with "
-            "`missing`, or choose other columns with `target`",
-            names=quote(table.names[column]),
-            cell=quote(cell),
-        ),
-    )
-
-
-def _text(row: Row, table: Table, column: int) -> str:
-    """The text in a cell of a category; raises InputError where it is empty."""
-    cell = row.cells[column]
-    if cell is None or isinstance(cell, (list, dict)) or not str(cell).strip():
-        raise error_at(
-            row.place,
-            translate("column {names} is empty; fill it in, or choose other columns", names=quote(table.names[column])),
-        )
-    return nfc(str(cell).strip())
 
 
 def check_statics(
@@ -466,145 +414,3 @@ def _check_values(series: Sequence[TimeSeries], columns: PanelColumns) -> None:
                         min_values=MIN_VALUES,
                     ),
                 )
-
-
-def _numbered(name: str) -> bool:
-    return name[-1:].isdigit() or is_date(name)
-
-
-def _is_dated(name: str) -> bool:
-    """Whether the name of a column is a date or a year."""
-    return is_date(name) or (name.isdecimal() and YEARS[0] <= int(name) <= YEARS[1])
-
-
-def _check_layout(stats: TableStats, settings: DataSettings) -> None:
-    """Ask where the rows of a table look like series; raises InputError."""
-    if settings.time or settings.target or stats.rows < 2:
-        return
-    numeric, first = stats.meant_numeric(), None
-    dated, of_months = [i for i in numeric if _is_dated(stats.names[i])], find_months(stats)
-    names = [i for i, column in enumerate(stats.columns) if column.filled and not column.is_meant_numeric]
-    if of_months and not names:
-        raise InputError(
-            "{file}: columns {first} to {last} are the months of the year in each row; write a row for each month, or "
-            "choose `layout` long where each column is a series",
-            file=stats.file,
-            first=quote(stats.names[of_months[0]]),
-            last=quote(stats.names[of_months[-1]]),
-        )
-    if len(dated) >= DATED_COLUMNS and 2 * len(dated) > len(numeric):
-        numeric = dated
-        first = next((i for i in range(len(stats.names)) if i not in dated), None)
-    elif stats.time_column() is None:
-        numeric = [i for i in numeric if _numbered(stats.names[i])]
-        first = next(iter(names), None)
-        if first is not None and len(stats.columns[first].values) < stats.rows:  # a name does not repeat
-            return
-        if len(numeric) < WIDE_COLUMNS or (first is None and settings.header):
-            return
-    else:
-        return
-    why = (
-        translate("column {column} has another text in each, and ", column=quote(stats.names[first]))
-        if first is not None and len(stats.columns[first].values) == stats.rows
-        else ""
-    )
-    raise InputError(
-        "{file}: each row may be a series: {why}{count} columns of numbers follow, {first} to {last}; say so with "
-        "`layout` wide, or `layout` long where a row is a time step",
-        file=stats.file,
-        why=why,
-        count=len(numeric),
-        first=quote(stats.names[numeric[0]]),
-        last=quote(stats.names[numeric[-1]]),
-    )
-
-
-def _first_text(stats: TableStats, settings: DataSettings) -> str | None:
-    """The first column of texts of a wide table, as a setting; None where it has none."""
-    static = _find(stats, settings.static)
-    texts = [i for i, c in enumerate(stats.columns) if c.filled and not c.is_meant_numeric and i not in static]
-    return join_names([stats.names[texts[0]]]) if texts else None
-
-
-def _read_wide(
-    tables: Sequence[Table],
-    rows: list[list[Row]],
-    stats: TableStats,
-    settings: DataSettings,
-    step: TimeStep | None,
-) -> tuple[list[TimeSeries], TimeStep, DataSettings]:
-    """The series of tables in which a row is a series."""
-    for part in (*PARTS, "time"):
-        if getattr(settings, part):
-            raise InputError(
-                "{file}: `{part}` is for `layout` long; the columns of a wide table are time steps",
-                file=stats.file,
-                part=part,
-            )
-    key_names = settings.series or _first_text(stats, settings)
-    taken = {*_find(stats, key_names), *_find(stats, settings.static)}
-    columns = [i for i, c in enumerate(stats.columns) if i not in taken and (not c.filled or c.is_meant_numeric)]
-    if not columns:
-        raise InputError(
-            "{file}: no column of numbers to forecast; there are {names}",
-            file=stats.file,
-            names=list_names(stats.names),
-        )
-    undated = [i for i in columns if not _is_dated(stats.names[i])]
-    if undated and 2 * len(undated) < len(columns):
-        raise InputError(
-            "{file}: column {name} has no date as its name, as other columns of numbers have; say so with `series` "
-            "where it names the series, and with `static` where it describes them",
-            file=stats.file,
-            name=quote(stats.names[undated[0]]),
-        )
-    doubts.check_number_forms(stats, columns, "static")
-    times, at = _header_times([stats.names[i] for i in columns], stats, settings, step), np.arange(len(columns))
-    if times is not None:
-        settings = replace(settings, date_order=times.date_order or settings.date_order)
-        names, everything = [stats.names[i] for i in columns], np.arange(len(columns))
-        places = [Place(stats.file, 1)] * len(columns)
-        check_order(translate("the header"), names, times, {"": everything}, places)
-        step = step or infer_step(times, [everything]) or TimeStep()
-        at = positions(translate("the header"), names, times, step, everything, places)
-    step = step or TimeStep()
-    series: dict[str, TimeSeries] = {}
-    for table, own in zip(tables, rows, strict=True):
-        numeric = _find(table, join_names(stats.names[i] for i in columns)) if table is not tables[0] else columns
-        keys, statics = _find(table, key_names), _find(table, settings.static)
-        for row in own:
-            name = "\t".join(_text(row, table, i) for i in keys) if keys else str(len(series) + 1)
-            if name in series:
-                raise error_at(
-                    row.place,
-                    translate(
-                        "series {name} is in {place}, too; a row of a wide table is a series",
-                        name=quote(name),
-                        place=series[name].place,
-                    ),
-                )
-            values = np.full((int(at[-1]) + 1, 1), nan)
-            values[at, 0] = [_value(row, table, i) for i in numeric]
-            filled = np.flatnonzero(np.isfinite(values[:, 0]))
-            first, end = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
-            start = (
-                None if times is None else step.after(np.datetime64(int(times.values[0]), "s"), np.array([first]))[0]
-            )
-            category = tuple(_text(row, table, i) for i in statics)
-            series[name] = TimeSeries(name, values[first:end], start, statics=category, place=row.place)
-    return list(series.values()), step, settings
-
-
-def _header_times(names: list[str], stats: TableStats, settings: DataSettings, step: TimeStep | None) -> Times | None:
-    """The dates, or years, in the names of columns; None where they are none."""
-    if all(name.isdecimal() and YEARS[0] <= int(name) <= YEARS[1] for name in names):
-        years = np.array(names, "datetime64[Y]").astype("datetime64[s]")
-        return Times(years.astype(np.int64), are_dates=True)
-    if len(names) not in count_dates(names).values():
-        return None
-    from ohlol.data.readers.number_formats import PLAIN
-
-    places, groups = [Place(stats.file, 1)] * len(names), [np.arange(len(names))]
-    order = settings.date_order
-    return read_times(translate("the header"), names, groups, places, PLAIN, date_order=order, step=step)

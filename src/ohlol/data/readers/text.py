@@ -15,8 +15,8 @@ from ohlol.utils.translation import translate
 
 COMPARED_LINES, MIN_LINES = 20, 4
 """Lines from the start of a file that are compared, and of which at least so many show columns."""
-KINDS = {"@relation": "ARFF or TSF", "@attribute": "ARFF or TSF"}
-"""Files of other programs, by their first word."""
+ARFF = ("@relation", "@attribute")
+"""The first words of ARFF and TSF files."""
 TAGGED = re.compile(r"\S+[/_|][A-Z][A-Z0-9$]{0,6}|(\W+)[/_|]\W+")
 """A word with the tag of its part of speech, such as runs/VBZ, or a mark with itself."""
 TABLE_MARKS = ("\t", ";", "|", ",")
@@ -34,9 +34,10 @@ def _check_lines(file: str, texts: list[str]) -> None:
     """Ask where lines are numbers, words with tags, or a file of another program; raises InputError."""
     cells = [text.split() for text in texts]
     words = [word for row in cells for word in row]
-    known = next((kind for start, kind in KINDS.items() if texts and texts[0].lower().startswith(start)), None)
-    if known is not None:
-        problem = translate("it begins as {kind}, which is not read; write it as CSV, or as a .ts file", kind=known)
+    if texts and texts[0].lower().startswith(ARFF):
+        problem = translate(
+            "it begins as {kind}, which is not read; write it as CSV, or as a .ts file", kind="ARFF or TSF"
+        )
     elif len(texts) >= MIN_LINES and len({len(row) for row in cells}) == 1 and _holds_numbers(cells[1:]):
         problem = (
             translate("its lines are numbers; for a series of numbers choose `task` forecast")
@@ -61,9 +62,8 @@ def _check_lines(file: str, texts: list[str]) -> None:
 def _holds_numbers(rows: list[list[str]]) -> bool:
     """Whether at least half of the columns hold numbers, also with their index before a colon, in each row."""
     columns = list(zip(*rows, strict=True))
-    return 2 * sum(all(number(cell.partition(":")[2] or cell) is not None for cell in one) for one in columns) >= len(
-        columns
-    )
+    numeric = [all(number(cell.partition(":")[2] or cell) is not None for cell in column) for column in columns]
+    return 2 * sum(numeric) >= len(columns)
 
 
 class TextReader(Reader):

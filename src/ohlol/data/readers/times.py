@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.dates import (
+    DAY,
+    EPOCH,
     ORDERS,
     QUARTER_WORDS,
     UNIX_FIRST,
@@ -20,14 +22,12 @@ from ohlol.data.dates import (
     readings_of,
 )
 from ohlol.data.lines import Place, error_at, quote
-from ohlol.data.panel import DAY, TimeStep
+from ohlol.data.panel import TimeStep
 from ohlol.data.readers.number_formats import NumberFormat
 from ohlol.data.readers.tables import is_empty, number
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import translate
 
-EPOCH = 719162 * DAY
-"""The seconds from year 1 to 1970."""
 FRIDAY, SATURDAY = 4, 5
 """Days of the week from Monday, 0."""
 MAX_FILLED = 10
@@ -209,12 +209,15 @@ def _clock_times(
 ) -> NDArray[np.float64]:
     """The seconds since 1970 of dates in one reading: of UTC, or local ones where all rows are at one time of day."""
     moments = {key: parse_moment(cell, reading) for key, cell in distinct.items()}
-    local = {key: np.nan if moment is None else moment.local - EPOCH for key, moment in moments.items()}
-    offset = {key: 0.0 if moment is None else moment.offset or 0.0 for key, moment in moments.items()}
-    is_daily = len({seconds % DAY for seconds in local.values()}) == 1
-    if step is not None:
+    if step is None:
+        is_daily = len({np.nan if moment is None else moment.local % DAY for moment in moments.values()}) == 1
+    else:
         is_daily = step.unit != "s" or step.count % DAY == 0
-    return np.array([local[key] - offset[key] * (not is_daily) for key in keys])
+    seconds = dict.fromkeys(moments, np.nan)
+    for key, moment in moments.items():
+        if moment is not None:
+            seconds[key] = moment.local - EPOCH - (0 if is_daily else moment.offset or 0)
+    return np.array([seconds[key] for key in keys])
 
 
 def _count_irregular(seconds: NDArray[np.float64], groups: Sequence[Seconds], step: TimeStep | None) -> int:

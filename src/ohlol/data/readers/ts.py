@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from ohlol.config import DataSettings
 from ohlol.data.lines import Line, Lines, error_at, nfc, quote
 from ohlol.data.readers.base import CERTAIN, Confidence, Contents, Reader, default_task
+from ohlol.data.readers.class_doubts import spelling
 from ohlol.data.readers.column_names import list_names
-from ohlol.data.readers.doubts import spelling
 from ohlol.data.readers.tables import number
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
