@@ -7,7 +7,6 @@ span with B, and IOB1 only one that follows another of the same type.
 Shapes: K labels.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -16,8 +15,6 @@ from numpy.typing import NDArray
 
 PREFIXES = {"O", "B", "I", "M", "E", "S", "L", "U"}
 _SYNONYMS = {"M": "I", "L": "E", "U": "S"}
-SPAN_LABEL = re.compile(r"O|[BIESLUM]-\S+")
-"""A label of a word that marks spans, with the type of the span."""
 UNSEEN = "S-<unseen>"
 """A label that training did not see, as a span of its own."""
 
@@ -26,16 +23,6 @@ def is_span_scheme(labels: Sequence[str]) -> bool:
     """Whether labels mark spans: O, or one of B I M E S L U before a hyphen or alone, and B is among them."""
     prefixes = [label.partition("-")[0] for label in labels]
     return "B" in prefixes and len(labels) > 1 and all(prefix in PREFIXES for prefix in prefixes)
-
-
-def are_span_labels(labels: Iterable[str]) -> bool:
-    """Whether labels are O, or a prefix with the type of the span, and some begin a span.
-
-    >>> are_span_labels(["B-PER", "O"]), are_span_labels(["B", "O"]), are_span_labels(["I-PER", "O"])
-    (True, False, False)
-    """
-    distinct = set(labels)
-    return any(label.startswith("B-") for label in distinct) and all(map(SPAN_LABEL.fullmatch, distinct))
 
 
 def split_label(label: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from ohlol.data.lines import quote
 from ohlol.data.readers.column_names import list_names
 from ohlol.data.readers.column_stats import MISSING, TableStats
 from ohlol.data.readers.tables import is_empty, number
-from ohlol.data.spans import are_span_labels
+from ohlol.data.span_labels import are_span_labels
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.translation import translate
 

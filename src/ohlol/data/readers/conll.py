@@ -13,7 +13,7 @@ from ohlol.data.readers.column_names import find_column, list_names
 from ohlol.data.readers.cutting import Boundary, sentence_boundary
 from ohlol.data.readers.pairs import read_json_pairs
 from ohlol.data.readers.plain_lines import read_plain_lines
-from ohlol.data.spans import SPAN_LABEL, are_span_labels
+from ohlol.data.span_labels import SPAN_LABEL, are_span_labels
 from ohlol.data.targets import TargetKind
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.translation import message_id, translate
