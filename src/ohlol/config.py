@@ -326,6 +326,11 @@ TYPE_NAMES: dict[Any, str] = {
     bool: message_id("True or False"),
 }
 """How messages name the types of settings."""
+CLASS_ADVICE = message_id(
+    ": a cell, head, task or reader is registered, and chosen by its name; a cell may also be named as "
+    "package.module:Class, which is imported"
+)
+"""What a message adds where a class stands for its name."""
 
 
 def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
@@ -379,12 +384,6 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
             layer_lr_factor=training.layer_lr_factor,
         )
     parse_interval(training.checkpoint_every)
-
-
-CLASS_ADVICE = message_id(
-    ": a cell, head, task or reader is registered, and chosen by its name; a cell may also be named as "
-    "package.module:Class, which is imported"
-)
 
 
 def expected_type(value: object, setting: Field[Any]) -> str | None:

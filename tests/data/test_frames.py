@@ -199,8 +199,23 @@ def test_an_index_of_names_is_a_column() -> None:
 def test_numbers_of_an_index_are_no_column() -> None:
     pandas = pytest.importorskip("pandas")
     for name in (None, "id"):
-        frame = pandas.DataFrame({"y": np.arange(12.0) % 5}, index=pandas.Index(np.arange(12) * 7 % 12, name=name))
+        frame = pandas.DataFrame({"y": np.arange(12.0) % 5}, index=pandas.Index(np.arange(12) * 7, name=name))
         assert read_frame(frame, task="forecast").columns == ("y",)
+
+
+@pytest.mark.parametrize("task", ["forecast", "next_row"])
+def test_rows_that_are_not_in_the_order_of_their_index_are_a_question(task: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"y": np.arange(12.0) % 5, "z": np.arange(12.0) % 7})
+    shuffled = frame.sample(frac=1, random_state=0)
+    for other in (shuffled, frame[::-1], pandas.concat([frame, frame])):
+        with pytest.raises(InputError, match=r"not in the order of the index; .* use sort_index\(\), .* `time` ''"):
+            read_frame(other, task=task)
+    for other in (shuffled.sort_index(), shuffled.reset_index(drop=True)):
+        assert read_frame(other, task=task).columns == ("y", "z")
+    assert read_frame(shuffled, task=task, time="").columns == ("y", "z")
+    dated = frame.assign(day=pandas.date_range("2024-01-01", periods=12)).set_index("z").sort_values("day")
+    assert read_frame(dated, task=task).columns == ("y",)
 
 
 def test_two_columns_of_one_name_are_refused() -> None:

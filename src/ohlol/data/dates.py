@@ -76,6 +76,8 @@ TIME_CHARACTERS = re.compile(r".*(?:日期|时间|時間|日付).*|[年月日周
 WEEK_WORDS = {"week", "yearweek", "wk", "kw", "woche", "semana", "semaine", "settimana", "周"}
 DATE_WORDS = {"date", "datum", "fecha", "dato", "дата", "日期", "日付"}
 """Words in the names of columns whose numbers are days as a spreadsheet counts them."""
+YEARS = 1000, 3000
+"""The first and the last number that is taken for a year."""
 YEAR_WORDS = {"year", "yr", "jahr", "año", "ano", "année", "annee", "anno", "jaar", "год", "年", "年份"}
 QUARTER_WORDS = {"quarter", "qtr", "quartal", "trimestre", "kwartaal", "季度"}
 MONTH_WORDS = {"month", "monat", "mes", "mois", "mese", "maand", "месяц", "月", "月份"}

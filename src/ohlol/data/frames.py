@@ -26,6 +26,8 @@ class Records:
     names: tuple[str, ...]
     rows: Callable[[], Iterator[Sequence[Any]]]
     """The cells of each row, from the first on."""
+    in_order: bool = True
+    """Whether the index of a frame of pandas, where it numbers the rows, has them in this order."""
 
     def __str__(self) -> str:
         return FRAME
@@ -63,7 +65,9 @@ def read_records(data: object) -> Records | None:
         return None
     import narwhals
 
+    in_order = True
     if package == "pandas" and hasattr(data, "reset_index"):  # an index or an array has none
+        in_order = not _has_numbers(cast("Any", data).index) or cast("Any", data).index.is_monotonic_increasing
         data = _with_index(cast("Any", data))
     frame: Any = narwhals.from_native(cast("Any", data), pass_through=True, allow_series=True)
     if isinstance(frame, narwhals.LazyFrame):
@@ -71,7 +75,11 @@ def read_records(data: object) -> Records | None:
     if not isinstance(frame, narwhals.DataFrame):
         raise InputError("the data are of type {type}; give a table with named columns", type=type(data).__name__)
     frame = cast("Any", frame)
-    return Records(_names(frame.columns), lambda: map(_cells, frame.iter_rows()))
+    return Records(_names(frame.columns), lambda: map(_cells, frame.iter_rows()), in_order=in_order)
+
+
+def _has_numbers(index: Any) -> bool:
+    return len(index.names) == 1 and str(index.dtype).lower().startswith(("int", "uint", "float"))
 
 
 def _with_index(data: Any) -> Any:
@@ -85,8 +93,7 @@ def _with_index(data: Any) -> Any:
         twice = next(name for name in columns if columns.count(name) > 1)
         raise InputError("{frame}: 2 columns are named {name}; rename one", frame=FRAME, name=repr(twice))
     levels = list(data.index.names)
-    is_number = len(levels) == 1 and str(data.index.dtype).lower().startswith(("int", "uint", "float"))
-    if is_number and not is_time_name(str(levels[0] or "")):
+    if _has_numbers(data.index) and not is_time_name(str(levels[0] or "")):
         return data
     if kept := [number for number, name in enumerate(levels) if name is not None and str(name) in columns]:
         data = data.droplevel(kept) if len(kept) < len(levels) else data.reset_index(drop=True)

@@ -298,6 +298,8 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
         doubts.check_series(stats, translate("write one file for each series"))
     if settings.time is None:
         doubts.check_dates(stats)
+        if stats.time_column() is None:
+            doubts.check_row_order(table)
     counters = doubts.find_counters(stats)
     if not settings.input and not settings.target:
         doubts.check_counters(stats, counters)

@@ -17,6 +17,7 @@ from ohlol.data.dates import (
     WEEK_WORDS,
     WEEKDAY_WORDS,
     YEAR_WORDS,
+    YEARS,
     count_dates,
     is_date,
     is_made_of,
@@ -30,7 +31,7 @@ from ohlol.utils.errors import InputError
 from ohlol.utils.translation import translate
 
 PARTS = {
-    "year": (YEAR_WORDS, 1000, 3000),
+    "year": (YEAR_WORDS, *YEARS),
     "quarter": (QUARTER_WORDS, 1, 4),
     "month": (MONTH_WORDS, 1, 12),
     "week": (WEEK_WORDS, 0, 53),

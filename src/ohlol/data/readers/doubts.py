@@ -20,7 +20,7 @@ from ohlol.data.readers.column_names import find_columns, list_names
 from ohlol.data.readers.column_stats import COUNTED_ROWS, ColumnStats, Order, TableStats
 from ohlol.data.readers.date_columns import is_year, part_held, part_of_date
 from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
-from ohlol.data.readers.tables import Row, finite_number, number
+from ohlol.data.readers.tables import Row, Table, finite_number, number
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.translation import translate
 
@@ -264,6 +264,16 @@ def check_constant_target(stats: TableStats, settings: DataSettings) -> None:
             "classes of series, `task` regress for numbers, or `task` forecast",
             file=stats.file,
             target=quote(settings.target),
+        )
+
+
+def check_row_order(table: Table) -> None:
+    """Ask where rows without dates, whose order is that of time, are not in that of their index; raises InputError."""
+    if not table.in_order:
+        raise InputError(
+            "{file}: the rows are not in the order of the index; where the index is the order in time, use "
+            "sort_index(), and where the order of the rows is, choose `time` ''",
+            file=table.file,
         )
 
 

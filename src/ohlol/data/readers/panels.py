@@ -128,6 +128,8 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
     taken = {column for columns in parts.values() for column in columns}
     if settings.time is None:
         settings = replace(settings, time=infer_time(stats, taken, parts["series"]))
+        if settings.time is None:
+            doubts.check_row_order(table)
         taken.update(find(stats, settings.time))
     targets = parts["target"] or infer_numbers(table, stats, rows, settings, taken)
     if not parts["target"] and parts["series"]:

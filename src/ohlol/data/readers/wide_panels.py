@@ -7,7 +7,7 @@ from math import nan
 import numpy as np
 
 from ohlol.config import DataSettings
-from ohlol.data.dates import count_dates, is_date
+from ohlol.data.dates import YEARS, count_dates, is_date
 from ohlol.data.lines import Place, error_at, quote
 from ohlol.data.panel import TimeSeries, TimeStep
 from ohlol.data.readers import doubts
@@ -23,8 +23,8 @@ from ohlol.utils.translation import translate
 
 WIDE_COLUMNS = 20
 """Columns of numbers with numbered names from which on a row may be a series."""
-DATED_COLUMNS, YEARS = 3, (1000, 2999)
-"""Columns of numbers with the names of dates from which on a row is a series, and the years that such names may be."""
+DATED_COLUMNS = 3
+"""Columns of numbers with the names of dates from which on a row is a series."""
 WIDE_TARGET = "value"
 """The target of a wide table, whose columns are time steps."""
 
@@ -33,9 +33,13 @@ def _numbered(name: str) -> bool:
     return name[-1:].isdigit() or is_date(name)
 
 
+def _is_year(name: str) -> bool:
+    return name.isdecimal() and YEARS[0] <= int(name) <= YEARS[1]
+
+
 def _is_dated(name: str) -> bool:
     """Whether the name of a column is a date or a year."""
-    return is_date(name) or (name.isdecimal() and YEARS[0] <= int(name) <= YEARS[1])
+    return is_date(name) or _is_year(name)
 
 
 def check_layout(stats: TableStats, settings: DataSettings) -> None:
@@ -159,7 +163,7 @@ def read_wide(
 
 def _header_times(names: list[str], stats: TableStats, settings: DataSettings, step: TimeStep | None) -> Times | None:
     """The dates, or years, in the names of columns; None where they are none."""
-    if all(name.isdecimal() and YEARS[0] <= int(name) <= YEARS[1] for name in names):
+    if all(map(_is_year, names)):
         years = np.array(names, "datetime64[Y]").astype("datetime64[s]")
         return Times(years.astype(np.int64), are_dates=True)
     if len(names) not in count_dates(names).values():
