@@ -1,6 +1,7 @@
 """Models of accelerated layers in `torch.compile` against the same models without it.
 
-    python benchmarks/compile_speed.py [--models NAME ...] [--sizes TxBxH ...] [--seconds S] [--backend NAME] [--quick]
+    python benchmarks/compile_speed.py [--models NAME ...] [--sizes TxBxH ...] [--symbols V] [--seconds S]
+        [--backend NAME] [--quick]
 
 A compiled call is a model with its loss; a training step is that call and `backward()`, without an optimizer. Steps
 with and without a compiler take turns in one thread. The times are medians, of the processor and, after "wall", of the
@@ -27,7 +28,8 @@ from torch.nn.functional import cross_entropy
 import ohlol
 from ohlol import nn
 
-SYMBOLS, LABELS = 100, 20
+LABELS = 20
+"""Those of the other models; a language model has as many as symbols."""
 
 
 class PlainLSTM(torch.nn.Module):
@@ -50,17 +52,18 @@ class PlainLSTM(torch.nn.Module):
 class Model(torch.nn.Module):
     """The loss of labels for each step: symbols as vectors, the layers, a linear head."""
 
-    def __init__(self, kind: str, H: int):
+    def __init__(self, kind: str, H: int, V: int):
         super().__init__()
         self.kind, self.hidden_size = kind, H
-        self.embedding = torch.nn.Embedding(SYMBOLS, H)
+        self.embedding = torch.nn.Embedding(V, H)
         layers: dict[str, Callable[[], torch.nn.Module]] = {
             "tagger": lambda: torch.nn.LSTM(H, H, 2, bidirectional=True),
             "language": lambda: torch.nn.GRU(H, H),
             "user": lambda: nn.Recurrent(lambda size: PlainLSTM(size, H), 2, bidirectional=True, input_size=H),
         }
         self.layers = layers[kind]() if kind in layers else None
-        self.head = torch.nn.Linear(2 * H if kind in ("tagger", "user") else H, LABELS)
+        self.labels = V if kind == "language" else LABELS
+        self.head = torch.nn.Linear(2 * H if kind in ("tagger", "user") else H, self.labels)
 
     def forward(self, ids: Tensor, labels: Tensor, h_0: Tensor | None) -> Tensor:
         """The mean loss of ids (T, B) and labels (T, B); a language model has a state h_0 (1, B, H)."""
@@ -117,6 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--sizes", nargs="*", default=["7x9x5", "50x32x64", "50x32x128", "50x32x256"], help="T x B x H")
+    parser.add_argument("--symbols", type=int, default=100, help="V")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each line")
     parser.add_argument("--backend", default="inductor", help="of torch.compile")
     small = {"models": ["tagger", "user"], "sizes": ["4x2x8"], "seconds": 0.0, "backend": "aot_eager"}
@@ -126,9 +130,9 @@ def main() -> None:
         for text in options.sizes:
             T, B, H = map(int, text.split("x"))
             torch.manual_seed(0)
-            model = Model(kind, H)
+            model = Model(kind, H, options.symbols)
             ohlol.accelerate(model)
-            ids, labels = torch.randint(SYMBOLS, (T, B)), torch.randint(LABELS, (T, B))
+            ids, labels = torch.randint(options.symbols, (T, B)), torch.randint(model.labels, (T, B))
             arguments = ids, labels, torch.zeros(1, B, H) if kind == "language" else None
             compiled, seconds = compile_model(model, arguments, options.backend)
             print(f"{kind}, {text}, first call: {seconds}", flush=True)

@@ -1,7 +1,8 @@
 """Run the tests of other projects with torch's recurrent modules and with ohlol's, and print where the results differ.
 
 `python compare.py [SUITE ...]` fetches each suite of `suites.toml`, installs what its tests need in an environment of
-its own, which sees the packages of the environment that runs this script, and runs it twice with the plugin `drop_in`.
+its own, which sees the packages of the environment that runs this script, and runs it twice with the plugin `drop_in`,
+at the same time.
 The exit status is 1 if a result differs that `suites.toml` does not expect, an expected difference is gone, or a suite
 was not run, which one line says with its reason.
 """
@@ -18,6 +19,7 @@ import tomllib
 import venv
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -216,6 +218,13 @@ def run(suite: Suite, python: Path, directory: Path, layers: str, logs: Path, ti
     return Run(**json.loads(outcomes.read_text(encoding="utf-8")))
 
 
+def run_both(suite: Suite, python: Path, directory: Path, logs: Path, time_limit: float) -> tuple[Run, Run]:
+    """Run a suite with the layers of torch and with those of ohlol, at the same time."""
+    with ThreadPoolExecutor() as pool:
+        torch, ohlol = (pool.submit(run, suite, python, directory, one, logs, time_limit) for one in ("torch", "ohlol"))
+        return torch.result(), ohlol.result()
+
+
 def format_row(name: str, torch: Run, ohlol: Run, comparison: Comparison) -> str:
     """One row of the table, in Markdown."""
     counts = [_format_counts(Counter(r.outcomes.values())) for r in (torch, ohlol)]
@@ -278,9 +287,7 @@ def main(arguments: list[str] | None = None, path: Path = HERE / "suites.toml") 
         try:
             directory = fetch(suite, cache, options.checkouts) / suite.directory
             python = install(suite, cache)
-            torch, ohlol = (
-                run(suite, python, directory, layers, logs, options.time_limit) for layers in ("torch", "ohlol")
-            )
+            torch, ohlol = run_both(suite, python, directory, logs, options.time_limit)
         except UnavailableError as error:
             notes.append(f"{name}: not run: {error}")
             failed = True
