@@ -209,13 +209,25 @@ def test_rows_that_are_not_in_the_order_of_their_index_are_a_question(task: str)
     frame = pandas.DataFrame({"y": np.arange(12.0) % 5, "z": np.arange(12.0) % 7})
     shuffled = frame.sample(frac=1, random_state=0)
     for other in (shuffled, frame[::-1], pandas.concat([frame, frame])):
-        with pytest.raises(InputError, match=r"not in the order of the index; .* use sort_index\(\), .* `time` ''"):
+        message = r"data frame, row \d+: the index \d+ is below \d+, that .* use sort_index\(\), .* `time` ''"
+        with pytest.raises(InputError, match=message):
             read_frame(other, task=task)
     for other in (shuffled.sort_index(), shuffled.reset_index(drop=True)):
         assert read_frame(other, task=task).columns == ("y", "z")
     assert read_frame(shuffled, task=task, time="").columns == ("y", "z")
     dated = frame.assign(day=pandas.date_range("2024-01-01", periods=12)).set_index("z").sort_values("day")
     assert read_frame(dated, task=task).columns == ("y",)
+
+
+def test_the_order_of_an_index_is_that_of_the_rows_of_one_series() -> None:
+    pandas = pytest.importorskip("pandas")
+    frames = [pandas.DataFrame({"shop": name, "y": np.arange(12.0) % 5}) for name in "ab"]
+    joined = pandas.concat(frames)
+    assert len(read_frame(joined, task="forecast", series="shop").inputs) == 2
+    with pytest.raises(InputError, match="data frame, row 14: the index 22 is below 23"):
+        read_frame(
+            pandas.concat([*frames, frames[0][::-1].set_axis(range(23, 11, -1))])[12:], task="forecast", series="shop"
+        )
 
 
 def test_two_columns_of_one_name_are_refused() -> None:

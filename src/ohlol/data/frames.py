@@ -26,8 +26,8 @@ class Records:
     names: tuple[str, ...]
     rows: Callable[[], Iterator[Sequence[Any]]]
     """The cells of each row, from the first on."""
-    in_order: bool = True
-    """Whether the index of a frame of pandas, where it numbers the rows, has them in this order."""
+    order: Sequence[float] | None = None
+    """The index of a frame of pandas, where it is of numbers that do not increase from row to row."""
 
     def __str__(self) -> str:
         return FRAME
@@ -65,9 +65,10 @@ def read_records(data: object) -> Records | None:
         return None
     import narwhals
 
-    in_order = True
+    order: Sequence[float] | None = None
     if package == "pandas" and hasattr(data, "reset_index"):  # an index or an array has none
-        in_order = not _has_numbers(cast("Any", data).index) or cast("Any", data).index.is_monotonic_increasing
+        index = cast("Any", data).index
+        order = index.tolist() if _has_numbers(index) and not index.is_monotonic_increasing else None
         data = _with_index(cast("Any", data))
     frame: Any = narwhals.from_native(cast("Any", data), pass_through=True, allow_series=True)
     if isinstance(frame, narwhals.LazyFrame):
@@ -75,7 +76,7 @@ def read_records(data: object) -> Records | None:
     if not isinstance(frame, narwhals.DataFrame):
         raise InputError("the data are of type {type}; give a table with named columns", type=type(data).__name__)
     frame = cast("Any", frame)
-    return Records(_names(frame.columns), lambda: map(_cells, frame.iter_rows()), in_order=in_order)
+    return Records(_names(frame.columns), lambda: map(_cells, frame.iter_rows()), order=order)
 
 
 def _has_numbers(index: Any) -> bool:

@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from itertools import pairwise
+from itertools import pairwise, repeat
 from math import isfinite
 from typing import Any
 
@@ -267,14 +267,30 @@ def check_constant_target(stats: TableStats, settings: DataSettings) -> None:
         )
 
 
-def check_row_order(table: Table) -> None:
-    """Ask where rows without dates, whose order is that of time, are not in that of their index; raises InputError."""
-    if not table.in_order:
-        raise InputError(
-            "{file}: the rows are not in the order of the index; where the index is the order in time, use "
-            "sort_index(), and where the order of the rows is, choose `time` ''",
-            file=table.file,
-        )
+def check_row_order(table: Table, series: Iterable[object] = repeat(None)) -> None:
+    """Ask where rows without dates, whose order is that of time, are not in that of their index.
+
+    Args:
+        table: whose rows are of a data frame, or of a file, which has no index.
+        series: that of each row; by default all rows are of one.
+
+    Raises:
+        InputError: a row has a smaller number than one before it of the same series.
+    """
+    last: dict[str, float] = {}
+    for row, (index, name) in enumerate(zip(table.order or (), map(str, series), strict=False), 1):
+        before = last.get(name, index)
+        if index < before:
+            raise error_at(
+                Place(table.file, row),
+                translate(
+                    "the index {index} is below {before}, that of a row above; where the index is the order in time, "
+                    "use sort_index(), and where the order of the rows is, choose `time` ''",
+                    index=index,
+                    before=before,
+                ),
+            )
+        last[name] = index
 
 
 def check_dates(stats: TableStats) -> None:

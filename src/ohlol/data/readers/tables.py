@@ -52,8 +52,8 @@ class Table:
     number_format_is_chosen: bool = False
     delimiter: str = ""
     """Of a CSV file."""
-    in_order: bool = True
-    """Whether the rows have the order of their numbers, which those of a sorted data frame may not have."""
+    order: Sequence[float] | None = None
+    """The numbers of the rows of a data frame, where they do not increase."""
 
     def keep_rows(self) -> list[Row]:
         """All rows; they stay in the table."""
@@ -375,7 +375,7 @@ def json_table(lines: Lines, settings: DataSettings) -> Table:
 def records_table(records: Records) -> Table:
     """The table of records in memory; the place of a row is its number."""
     rows = (Row(cells, Place(FRAME, number)) for number, cells in enumerate(records.rows(), 1))
-    return Table(FRAME, records.names, True, rows, in_order=records.in_order)
+    return Table(FRAME, records.names, True, rows, order=records.order)
 
 
 def number(cell: Any, form: NumberFormat = PLAIN) -> float | None:
