@@ -27,7 +27,7 @@ class Records:
     rows: Callable[[], Iterator[Sequence[Any]]]
     """The cells of each row, from the first on."""
     order: Sequence[float] | None = None
-    """The index of a frame of pandas, where it is of numbers that do not increase from row to row."""
+    """The index of a frame of pandas, where it is of numbers and some are below one before."""
 
     def __str__(self) -> str:
         return FRAME

@@ -271,7 +271,7 @@ def check_row_order(table: Table, series: Iterable[object] = repeat(None)) -> No
     """Ask where rows without dates, whose order is that of time, are not in that of their index.
 
     Args:
-        table: whose rows are of a data frame, or of a file, which has no index.
+        table: whose rows have the order in question; those of a file have no index.
         series: that of each row; by default all rows are of one.
 
     Raises:

@@ -129,7 +129,7 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
     if settings.time is None:
         settings = replace(settings, time=infer_time(stats, taken, parts["series"]))
         if settings.time is None:
-            doubts.check_row_order(table, [[row.cells[i] for i in parts["series"]] for row in rows])
+            doubts.check_row_order(table, ([row.cells[i] for i in parts["series"]] for row in rows))
         taken.update(find(stats, settings.time))
     targets = parts["target"] or infer_numbers(table, stats, rows, settings, taken)
     if not parts["target"] and parts["series"]:

@@ -53,7 +53,7 @@ class Table:
     delimiter: str = ""
     """Of a CSV file."""
     order: Sequence[float] | None = None
-    """The numbers of the rows of a data frame, where they do not increase."""
+    """The index of a data frame, where it is of numbers and some are below one before."""
 
     def keep_rows(self) -> list[Row]:
         """All rows; they stay in the table."""

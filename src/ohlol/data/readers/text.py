@@ -35,9 +35,7 @@ def _check_lines(file: str, texts: list[str]) -> None:
     cells = [text.split() for text in texts]
     words = [word for row in cells for word in row]
     if texts and texts[0].lower().startswith(ARFF):
-        problem = translate(
-            "it begins as {kind}, which is not read; write it as CSV, or as a .ts file", kind="ARFF or TSF"
-        )
+        problem = translate("it begins as ARFF or TSF, which is not read; write it as CSV, or as a .ts file")
     elif len(texts) >= MIN_LINES and len({len(row) for row in cells}) == 1 and _holds_numbers(cells[1:]):
         problem = (
             translate("its lines are numbers; for a series of numbers choose `task` forecast")
