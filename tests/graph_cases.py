@@ -203,6 +203,31 @@ def test_a_cell_without_a_kernel_runs_in_a_loop_in_the_graph() -> None:
     torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="eager")(x)[0], layer(x)[0])
 
 
+@pytest.mark.parametrize("options", [{}, {"weight_dropout": {"weight_hh": 0.5}}, {"zoneout": 0.5}])
+def test_directions_of_a_layer_of_which_one_runs_in_a_loop(options: dict[str, Any]) -> None:
+    class Sorts(torch.nn.RNNCell):
+        def forward(self, input: Tensor, hx: Any = None) -> Tensor:
+            return super().forward(input, hx).sort(dim=1).values
+
+    for kinds in ([torch.nn.RNNCell, torch.nn.RNNCell], [torch.nn.RNNCell, Sorts], [Sorts, torch.nn.RNNCell]):
+        torch._dynamo.reset()
+        cells = iter(kinds)
+        layer = nn.Recurrent(lambda size: next(cells)(size, 4), bidirectional=True, input_size=3, **options)  # noqa: B023
+        compiled: Any = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        x = torch.randn(5, 2, 3)
+        if options:
+            layer.eval()
+        for a, b in zip(compiled(x), layer(x), strict=True):
+            torch.testing.assert_close(a, b)
+        if "weight_dropout" in options:
+            layer.train()
+            results = []
+            for run in (compiled, layer):
+                torch.manual_seed(0)
+                results.append(run(x)[0])
+            torch.testing.assert_close(*results)
+
+
 def test_other_transforms_in_a_graph_use_torch() -> None:
     torch._dynamo.reset()
     layer, x = ohlol.accelerate(torch.nn.GRU(3, 4)), torch.randn(5, 2, 3)

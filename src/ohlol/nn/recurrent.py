@@ -244,15 +244,9 @@ class Recurrent(torch.nn.Module):
             out, final = self._run(0, batch.x, states[0], batch.rows, as_layer=True)
             return out, self._interfaces[0].pack(final)
         x, ends = batch.x, []
-        D = self._directions
         for layer in range(self.num_layers):
-            outputs: list[Tensor] = []
-            for d in range(D):
-                k = layer * D + d
-                out, last = self._run(k, x, states[k], batch.rows._replace(reverse=d == 1))
-                outputs.append(out)
-                ends.append(last)
-            x = outputs[0] if D == 1 else torch.cat(outputs, -1)
+            x, last = self._run_layer(layer, x, states, batch.rows)
+            ends += last
             if layer < self.num_layers - 1 and self.dropout:
                 drop = SequenceDropout(self.dropout, self.locked_dropout).train(self.training)
                 x = drop(x, torch.tensor(batch.rows.sizes()))
@@ -337,6 +331,34 @@ class Recurrent(torch.nn.Module):
                 out = out.transpose(0, 1)
         return out, self._interfaces[0].pack(final)
 
+    def _run_layer(
+        self, layer: int, x: Tensor, states: list[tuple[Tensor, ...] | None], rows: PackedRows
+    ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """A layer in its directions over rows (S, I): the outputs (S, D*O) and the final states of each, (B, W)."""
+        D = self._directions
+        first = layer * D
+        if D == 1:
+            x, last = self._run(first, x, states[first], rows)
+            return x, [last]
+        if takes_operators(torch.compiler.is_compiling()) and self._has_operators(first, D, x):
+            from ohlol.nn.traced import run_traced
+
+            dropped = [self._drop_weights(first), self._drop_weights(first + 1)]
+            return run_traced(self, first, x, states[first : first + D], rows, dropped)
+        out, last = self._run(first, x, states[first], rows)
+        other_out, other_last = self._run(first + 1, x, states[first + 1], rows._replace(reverse=True))
+        return torch.cat((out, other_out), -1), [last, other_last]
+
+    def _has_operators(self, first: int, count: int, x: Tensor) -> bool:
+        """Whether cells from the first on run as an operator; they must be in a graph or under `vmap`."""
+        if ABSENT or self.precision != FULL_PRECISION or not x.is_cpu:
+            return False
+        from ohlol.nn.traced import find_step
+
+        return all(
+            self._regularize(k) is None and bool(find_step(self, k, x.dtype)) for k in range(first, first + count)
+        )
+
     # The two ways to run a cell
 
     def _run(
@@ -355,15 +377,13 @@ class Recurrent(torch.nn.Module):
         weights: dict[str, Tensor] = {}
         if not takes_operators(torch.compiler.is_compiling()):
             step, weights = self._find_step(k, cell, interface, x, states, rows)
-        else:
+        elif self._has_operators(k, 1, x):
             from ohlol.nn.traced import run_traced
 
-            results = None if ABSENT else run_traced(self, k, cell, x, states, rows, dropped)
-            if results is not None:
-                out, last = results
-                if as_layer:
-                    return out.view(rows.T, rows.B, -1), tuple(s.unsqueeze(0) for s in last)
-                return out, last
+            out, (last,) = run_traced(self, k, x, [states], rows, [dropped])
+            if as_layer:
+                return out.view(rows.T, rows.B, -1), tuple(s.unsqueeze(0) for s in last)
+            return out, last
         if isinstance(step, CompiledStep):
             out, last = run_step(step, {**weights, **dropped}, x, states, rows, as_layer)
             return out, last[:count]
@@ -451,7 +471,7 @@ class Recurrent(torch.nn.Module):
         cell.training = self.training
         return cell
 
-    def _drop_weights(self, k: int, prefix: str) -> dict[str, Tensor]:
+    def _drop_weights(self, k: int, prefix: str = "") -> dict[str, Tensor]:
         """The parameters of the k-th cell of which some numbers are zero in this call."""
         if not self.training or not self.regularization.weight_dropout:
             return {}

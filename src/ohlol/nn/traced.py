@@ -7,6 +7,7 @@ Shapes: T steps, B sequences, S rows of all steps, I input size, O output size, 
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -54,61 +55,60 @@ _STEPS: dict[str, CompiledStep] = {}
 
 def run_traced(
     layer: Layer,
-    k: int,
-    cell: torch.nn.Module,
+    first: int,
     x: Tensor,
-    states: Sequence[Tensor] | None,
+    states: Sequence[Sequence[Tensor] | None],
     rows: PackedRows,
-    dropped: dict[str, Tensor],
-) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-    """Run the k-th cell of a layer over rows.
+    dropped: Sequence[dict[str, Tensor]],
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """Run cells of a layer for which `find_step` has names: one, or both directions.
 
     Args:
         layer: the layer.
-        k: the number of the cell.
-        cell: the cell as this call runs it.
+        first: the number of the first cell.
         x: (S, I).
-        states: the initial states (B, W); zeros if None.
-        rows: where the sequences lie.
-        dropped: parameters of the cell that differ in this call.
+        states: the initial states of each cell, each (B, W); zeros if None.
+        rows: where the sequences lie, and the way of the first cell; a second goes the other way.
+        dropped: parameters of each cell that differ in this call.
 
     Returns:
-        The outputs (S, O) and the final states (B, W); None where the cell must run in a loop.
+        The outputs (S, D*O) and the final states of each cell, each (B, W).
     """
-    name = find_step(layer, k, x.dtype)
-    if not name or cell is not layer.cells[k] or not x.is_cpu:
-        return None
-    interface = layer.interface_of(k)
+    T, B, S, batch_sizes, reverse = rows
     is_autocast = torch.is_autocast_enabled("cpu")
-    dtypes: list[torch.dtype] = []
-    if torch.compiler.is_dynamo_compiling() or is_autocast:
-        # The numbers are not used: the call is traced so that what the cell reads is a condition of the graph, and it
-        # shows the dtypes that autocast chooses.
-        before = [x.new_zeros(rows.B, size) for size in interface.state_sizes] if states is None else list(states)
-        first, after = interface.unpack(cell(x[: rows.B], interface.pack(before)))
-        dtypes = [tensor.dtype for tensor in (first, *after)]
-    if torch.compiler.is_dynamo_compiling():
-        # Its fractions would be inputs of the graph, but for the comparison.
-        for place in find_numbers(layer, k).split():
-            path, attribute, number = place.split(":")
-            assert getattr(cell.get_submodule(path), attribute) == float(number)
-    weights = list({**weights_of(cell), **dropped}.values())
+    names: list[str] = []
+    weights: list[list[Tensor]] = []
+    dtypes: list[list[torch.dtype]] = []
+    for k, (state, own) in enumerate(zip(states, dropped, strict=True), first):
+        cell, interface = layer.cells[k], layer.interface_of(k)
+        if torch.compiler.is_dynamo_compiling() or is_autocast:
+            # The numbers are not used: the call is traced so that what the cell reads is a condition of the graph, and
+            # it shows the dtypes that autocast chooses.
+            before = [x.new_zeros(B, size) for size in interface.state_sizes] if state is None else list(state)
+            out, after = interface.unpack(cell(x[:B], interface.pack(before)))
+            dtypes.append([tensor.dtype for tensor in (out, *after)])
+        if torch.compiler.is_dynamo_compiling():
+            # Its fractions would be inputs of the graph, but for the comparison.
+            for place in find_numbers(layer, k).split():
+                path, attribute, number = place.split(":")
+                assert getattr(cell.get_submodule(path), attribute) == float(number)
+        names.append(find_step(layer, k, x.dtype))
+        weights.append(list({**weights_of(cell), **own}.values()))
     exports = torch.compiler.is_exporting()
     # The operator must be the same for all sizes in an exported program.
     ahead = not exports and computes_ahead(rows)
-    initial = None if states is None else list(states)
-    if not is_autocast:
-        out, *final = run_in_graph(
-            name, x, initial, weights, rows.batch_sizes, rows.T, rows.B, rows.S, rows.reverse, ahead, not exports
-        )
-        return out, tuple(final)
-    with torch.autocast("cpu", enabled=False):  # the kernels compute in the dtype of the weights
-        initial = None if initial is None else [state.to(x.dtype) for state in initial]
-        results = run_in_graph(
-            name, x, initial, weights, rows.batch_sizes, rows.T, rows.B, rows.S, rows.reverse, ahead, not exports
-        )
-    out, *final = (result.to(dtype) for result, dtype in zip(results, dtypes, strict=True))
-    return out, tuple(final)
+    initial = [None if state is None else list(state) for state in states]
+    if is_autocast:
+        with torch.autocast("cpu", enabled=False):  # the kernels compute in the dtype of the weights
+            initial = [None if state is None else [s.to(x.dtype) for s in state] for state in initial]
+            out, *final = run_in_graph(names, x, initial, weights, batch_sizes, T, B, S, reverse, ahead, not exports)
+        out = out.to(reduce(torch.promote_types, [own[0] for own in dtypes]))
+        after = [dtype for own in dtypes for dtype in own[1:]]
+        final = [state.to(dtype) for state, dtype in zip(final, after, strict=True)]
+    else:
+        out, *final = run_in_graph(names, x, initial, weights, batch_sizes, T, B, S, reverse, ahead, not exports)
+    count = len(final) // len(names)
+    return out, [tuple(final[d * count : (d + 1) * count]) for d in range(len(names))]
 
 
 @torch.compiler.assume_constant_result
@@ -180,10 +180,10 @@ def _read(layer: Layer, k: int, dtype: torch.dtype) -> CompiledStep | str:
 
 @torch.compiler.allow_in_graph
 def run_in_graph(
-    name: str,
+    names: list[str],
     x: Tensor,
-    states: list[Tensor] | None,
-    weights: list[Tensor],
+    states: list[list[Tensor] | None],
+    weights: list[list[Tensor]],
     batch_sizes: Tensor | None,
     T: int,
     B: int,
@@ -192,9 +192,9 @@ def run_in_graph(
     ahead: bool,
     save: bool,
 ) -> tuple[Tensor, ...]:
-    """The step that `find_step` has named over rows: the outputs (S, O) and the final states (B, W)."""
-    step = _STEPS[name]
-    by_name = dict(zip(step.graph.trace.weights, weights, strict=True))
+    """The steps that `find_step` has named over rows: the outputs (S, D*O) and the final states of each (B, W)."""
+    steps = [_STEPS[name] for name in names]
+    by_name = [dict(zip(step.graph.trace.weights, own, strict=True)) for step, own in zip(steps, weights, strict=True)]
     rows = PackedRows(T, B, S, batch_sizes, reverse)
-    out, final = run_step_operator(step, by_name, x, states, rows, ahead=ahead, save=save)
-    return (out, *final)
+    out, final = run_step_operator(steps, by_name, x, states, rows, ahead=ahead, save=save)
+    return (out, *(state for own in final for state in own))
