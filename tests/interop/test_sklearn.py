@@ -186,6 +186,15 @@ def test_sequences_that_cannot_be_read() -> None:
             model.predict(X)
     with pytest.raises(InputError, match="the text is empty"):
         model.predict(["a", ""])
+    with pytest.raises(ValueError, match=r"X is one string; give a list of sequences, such as \[X\]"):
+        model.predict("word")
+    for missing in (None, float("nan")):
+        with pytest.raises(ValueError, match="Input X contains NaN or None: sequence 1 is missing"):
+            model.predict(["a", missing])
+        with pytest.raises(ValueError, match="Input y contains NaN or None"):
+            SequenceClassifier(**SMALL).fit(WORDS[:3], np.array(["a", "b", missing], object))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        SequenceClassifier(**SMALL).fit(WORDS[:3], ["a", "b"])
     with pytest.raises(ValueError, match="two classes are the same text"):
         SequenceClassifier(**SMALL).fit(WORDS[:4], ["\u00e9", "e\u0301", "a", "a"])
 

@@ -33,7 +33,13 @@ from ohlol.utils.errors import InputError
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
+    from sklearn.utils.validation import (
+        check_array,
+        check_consistent_length,
+        check_is_fitted,
+        column_or_1d,
+        validate_data,
+    )
 except ImportError:
     raise InputError("ohlol.sklearn needs scikit-learn: pip install 'ohlol[sklearn]'") from None
 
@@ -98,6 +104,7 @@ class _SequenceEstimator(_Estimator):
     def _fit_sequences(self, X: Any, y: Any) -> Self:
         """Train on sequences and one target each."""
         sequences = self._read_sequences(X, reset=True)
+        check_consistent_length(sequences, y)
         if isinstance(sequences[0], StaticText):
             texts, names = cast("list[StaticText]", sequences), split_names(self.get_params()["static"])
             rows = [
@@ -122,6 +129,8 @@ class _SequenceEstimator(_Estimator):
             return _static_texts(X, split_names(static))
         if isinstance(X, list | tuple) and not X:
             raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required: there is no sequence")
+        if isinstance(X, str):
+            raise ValueError("X is one string; give a list of sequences, such as [X]")
         cells = _symbol_cells(X)
         if cells is None and _is_ragged(X):
             cells = [_rows(x) for x in X]
@@ -160,7 +169,18 @@ def _symbol_cells(X: Any) -> list[Any] | None:
     else:
         return None
     cells = [cell.tolist() if _has_strings(cell) and hasattr(cell, "tolist") else cell for cell in cells]
-    return [list(cell) if isinstance(cell, tuple) else cell for cell in cells] if cells and _is_text(cells[0]) else None
+    if not any(map(_is_text, cells[:1])):
+        return None
+    missing = next((number for number, cell in enumerate(cells) if _is_missing(cell)), None)
+    if missing is not None:
+        raise ValueError(f"Input X contains NaN or None: sequence {missing} is missing; leave it out")
+    return [list(cell) if isinstance(cell, tuple) else cell for cell in cells]
+
+
+def _is_missing(cell: Any) -> bool:
+    """Whether a cell is None, NaN, NaT or pandas.NA, none of which equals itself."""
+    equal: Any = cell is not None and (isinstance(cell, str | list | tuple) or cell == cell)
+    return equal is not True
 
 
 def _has_strings(cell: Any) -> bool:
@@ -281,6 +301,8 @@ def _check_targets(y: Any, *, is_numeric: bool = False) -> NDArray[Any]:
     targets: NDArray[Any] = column_or_1d(y, dtype=np.float64 if is_numeric else None, warn=True)
     if targets.dtype.kind == "f" and not np.isfinite(targets).all():
         raise ValueError("Input y contains NaN or infinity.")
+    if targets.dtype.kind == "O" and any(map(_is_missing, targets.tolist())):
+        raise ValueError("Input y contains NaN or None; leave out the sequences that have no target")
     return targets
 
 

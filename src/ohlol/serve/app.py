@@ -1,5 +1,6 @@
 """The ASGI application: routes, pages and error handlers, behind the access control."""
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,8 @@ from ohlol.serve.service import Service
 from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.version import __version__
 
+KIND_OF_INPUT = re.compile(r"constrained-str|[a-z-]+\[.*\]")
+"""The part of an error's place that names one of several types of a field, such as list[str]."""
 DESCRIPTION = """Recurrent models as a service. A request that is not valid gets `{"detail": "..."}`, an error in one
 line. Each model that reads in one direction also has a WebSocket, `/v1/models/{name}/stream`, whose messages
 `docs/deployment.md` describes."""
@@ -78,8 +81,9 @@ async def _handle_refused(request: Request, error: Exception) -> Response:
 async def _handle_invalid(request: Request, error: Exception) -> Response:
     """The first error in a body. The body is not repeated, since it may be large, or not valid Unicode."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
+    first = max(error.errors(), key=lambda one: len(one["loc"]))  # of the kinds of input, that which is read furthest
     if first["type"] == "json_invalid":
         return make_problem(400, f"the body is not valid JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
-    where = ".".join(str(part)[:60] for part in first["loc"][1:]) or "the body"
+    names = [part for part in map(str, first["loc"][1:]) if not KIND_OF_INPUT.fullmatch(part)]
+    where = ".".join(name[:60] for name in names) or "the body"
     return make_problem(422, f"{where}: {first['msg']}")
