@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.reading import Write, slow_disk
+from data.reading import Write, read_error, slow_disk
 from ohlol.config import DataSettings
 from ohlol.data.codec_encoding import encode_data
 from ohlol.data.codec_fitting import fit_codec
@@ -267,3 +267,8 @@ def test_the_order_of_dates_is_kept(tmp_path: Path) -> None:
     settings = read(long, chosen).settings
     assert settings.date_order == "dmy"
     assert read(short, settings).settings == settings
+
+
+def test_a_ts_file_has_no_columns_to_choose(write: Write) -> None:
+    message = read_error(write("a.ts", TS), DataSettings(series="1"))
+    assert message == "a.ts: `series` chooses columns, and a file of the format ts has none: leave it out"

@@ -59,3 +59,10 @@ def test_lines_without_spaces_teach_no_words(write: Write):
     message = read_error(write("a.txt", "我们是学生\n你们是老师\n"), DataSettings(format="segment"))
     assert message == "a.txt: no line has a space, and spaces separate the words to learn"
     assert read(write("b.txt", "我们\n"), DataSettings(format="segment")).targets == ["BE"]
+
+
+def test_columns_are_those_of_conll_alone(write: Write):
+    settings = DataSettings(format="segment", target="2")
+    message = read_error(write("a.txt", "我们 是 学生\n"), settings)
+    assert message == "a.txt: `target` chooses columns, and a file of the format segment has none: leave it out"
+    assert read(write("a.conllu", CONLLU), DataSettings(format="segment", input="FORM")).inputs

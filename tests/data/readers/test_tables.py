@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 import ohlol
-from data.reading import Write
+from data.reading import Write, read_error
 from ohlol.config import DataSettings
 from ohlol.data.lines import Lines, Place
 from ohlol.data.readers import tables
+from ohlol.data.sequences import read
 from ohlol.utils.errors import InputError
 
 
@@ -109,3 +110,34 @@ def test_a_number_among_texts_is_no_late_header(tmp_path: Path) -> None:
     path.write_text("what is it\ta cat\nwho\tme\nwhen was it\t1945\nwhere\there\n", encoding="utf-8")
     with pytest.raises(InputError, match="choose two by number with `input` and `target`"):
         ohlol.interpret(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "chosen", "place"),
+    [
+        ("a.csv", "y\n" + "1\n" * 30 + "-2e300\n", {"task": "forecast"}, "a.csv:32"),
+        ("b.csv", "y\n" + "1\n" * 30 + "-2e300\n", {"task": "next_row"}, "b.csv:32"),
+        (
+            "c.csv",
+            "text,y\n" + "a,1\n" * 30 + "b,-2e300\n",
+            {"task": "regress", "input": "text", "target": "y"},
+            "c.csv:32",
+        ),
+        ("d.ts", "@classLabel true a b\n@data\n1,2:a\n-2e300,1:b\n", {}, "d.ts:4"),
+        ("e.ts", "@targetLabel true\n@data\n1,2:3\n1,2:-2e300\n", {}, "e.ts:4"),
+        (
+            "f.csv",
+            "id,x,y\n" + "".join(f"{n // 2},1,{n // 2}\n" for n in range(30)) + "16,1,-2e300\n16,1,-2e300\n",
+            {"task": "regress", "series": "id", "target": "y"},
+            "f.csv:32",
+        ),
+    ],
+)
+def test_a_number_whose_square_is_infinite_is_refused(
+    write: Write, name: str, content: str, chosen: dict[str, Any], place: str
+) -> None:
+    settings = DataSettings(**chosen)
+    message = read_error(write(name, content), settings)
+    assert message.startswith(place)
+    assert "-2e+300' is beyond 1e+100, where squares are infinite" in message.replace("2e300", "2e+300")
+    read(write(name, content.replace("2e300", "2e99")), settings)

@@ -75,3 +75,23 @@ def test_columns_that_are_chosen_are_not_left_out(write: Write, chosen: dict[str
     assert message.startswith(
         f"a.txt: `{next(iter(chosen))}` chooses columns, and its lines have none that are named so"
     )
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.txt"])
+def test_json_objects_are_a_question_where_the_task_is_next(write: Write, name: str):
+    content = '{"text": "one two"}\n{"text": "three"}\n'
+    message = read_error(write(name, content), DataSettings(task="next"))
+    assert message.startswith(f"{name}: its lines are JSON objects")
+    assert message.endswith("to read this one as it stands, choose `format` text")
+    assert read(write(name, content), DataSettings(task="next", format="text")).inputs == [content]
+
+
+@pytest.mark.parametrize("chosen", ["input", "target", "series"])
+def test_a_text_has_no_columns_to_choose(write: Write, chosen: str):
+    path = write("a.txt", "one two\n" * 9)
+    settings = DataSettings(format="text", **{chosen: "x"})  # pyright: ignore[reportArgumentType]
+    if chosen == "series":
+        assert read_error(path, settings) == "`series` is for series of numbers, and the task is next"
+    else:
+        message = f"a.txt: `{chosen}` chooses columns, and a file of the format text has none: leave it out"
+        assert read_error(path, settings) == message

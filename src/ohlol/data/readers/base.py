@@ -142,6 +142,16 @@ class Reader:
         """Raise InputError where the labels of all files show that the wrong column was read."""
         del file, settings, labels
 
+    def refuse_columns(self, file: str, settings: DataSettings) -> None:
+        """Raise InputError where columns are chosen; for files of a format that has none."""
+        if chosen := settings.columns():
+            raise InputError(
+                "{file}: `{name}` chooses columns, and a file of the format {format} has none: leave it out",
+                file=file,
+                name=next(iter(chosen)),
+                format=self.name,
+            )
+
     def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
         """Where a file may be cut so that each piece can be read alone: by default after any line."""
         del lines, settings, with_targets

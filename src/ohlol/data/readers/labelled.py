@@ -13,7 +13,7 @@ from ohlol.data.readers import doubts
 from ohlol.data.readers.column_names import find_columns, join_names, list_names
 from ohlol.data.readers.column_stats import TableStats
 from ohlol.data.readers.panels import check_statics, infer_numbers, infer_time, read_in_order, read_rows
-from ohlol.data.readers.tables import Table, number
+from ohlol.data.readers.tables import Table, check_size, number
 from ohlol.data.targets import TARGET_KINDS
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import message_id, translate
@@ -116,4 +116,4 @@ def _quantity(table: Table, text: str, name: str, place: Place) -> float:
             place,
             translate("column {name} is {text}, which is not a finite number", name=quote(name), text=quote(text)),
         )
-    return value
+    return check_size(value, text, place)

@@ -5,7 +5,7 @@ from math import isfinite, isnan, nan
 from ohlol.data.lines import Place, error_at, nfc, quote
 from ohlol.data.readers.column_names import find_columns
 from ohlol.data.readers.column_stats import TableStats, is_missing
-from ohlol.data.readers.tables import Row, Table, number
+from ohlol.data.readers.tables import Row, Table, check_size, number
 from ohlol.utils.translation import translate
 
 BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -34,7 +34,7 @@ def read_value(row: Row, table: Table, column: int, *, may_be_boolean: bool = Fa
         return BOOLEANS[str(cell).strip().lower()]
     value = number(cell, table.number_format)
     if value is not None and isfinite(value):
-        return value
+        return check_size(value, cell, row.place)
     if is_missing(cell) or (value is not None and isnan(value)):
         return nan
     raise error_at(

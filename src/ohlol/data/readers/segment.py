@@ -24,6 +24,12 @@ class SegmentReader(Reader):
     targets = (TargetKind(),)
     level = "char"
 
+    def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
+        """The level; columns can be chosen in a CoNLL file alone."""
+        if with_targets and not has_columns(lines):
+            self.refuse_columns(lines.file, settings)
+        return super().resolve(lines, settings, with_targets=with_targets)
+
     def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
         """Sentences; without targets a line is read as it stands."""
         if not with_targets and lines.suffix in json_lines.SUFFIXES:

@@ -30,6 +30,9 @@ COMPARED_LINES = 20
 FIELD_LIMIT = 2**27
 """Characters of the longest CSV field; a longer one is taken for an unclosed quote. The csv module allows 131,072."""
 
+LARGEST = 1e100
+"""The largest number that is read; the sum of the squares of as many as fit into memory is finite."""
+
 
 class Row(NamedTuple):
     """The cells of one row, of any type, and its place."""
@@ -403,6 +406,20 @@ def clear_missing(rows: Iterable[Row], names: Sequence[str], form: NumberFormat 
         yield Row(cells, row.place)
 
 
+def check_size(value: float, cell: Any, place: Place) -> float:
+    """The value of a cell; raises InputError where its square may be infinite."""
+    if abs(value) > LARGEST:
+        raise error_at(
+            place,
+            translate(
+                "{cell} is beyond {largest}, where squares are infinite; write the column in a larger unit",
+                cell=quote(cell),
+                largest=f"{LARGEST:g}",
+            ),
+        )
+    return value
+
+
 def is_empty(cell: Any) -> bool:
     """Whether a cell holds nothing, or white space alone."""
     return cell is None or (isinstance(cell, str) and not cell.strip())
@@ -417,7 +434,7 @@ def finite_number(row: Row, names: tuple[str, ...], column: int, form: NumberFor
     cell = row.cells[column]
     value = number(cell, form)
     if value is not None and isfinite(value):
-        return value
+        return check_size(value, cell, row.place)
     problem = (
         translate("is empty")
         if is_empty(cell)

@@ -7,6 +7,7 @@ from ohlol.config import DataSettings
 from ohlol.data.lines import Example, Lines, Place, nfc, quote
 from ohlol.data.readers.base import POSSIBLE, Confidence, Reader
 from ohlol.data.readers.cutting import Boundary, text_boundary
+from ohlol.data.readers.json_lines import looks_like_json
 from ohlol.data.readers.tables import number
 from ohlol.data.symbols import split_lines
 from ohlol.data.targets import TargetKind
@@ -79,6 +80,12 @@ class TextReader(Reader):
     def check_inferred(self, start: Lines, settings: DataSettings) -> None:
         """Ask where lines have columns, as those of a table; warn of a page of HTML."""
         if settings.task is not None:
+            if looks_like_json(start.first()):
+                raise InputError(
+                    "{file}: its lines are JSON objects, and the names of their keys would be learned as text: write "
+                    "the texts alone to a file; to read this one as it stands, choose `format` text",
+                    file=start.file,
+                )
             return
         if chosen := settings.columns():
             raise InputError(
@@ -99,6 +106,12 @@ class TextReader(Reader):
                 value=translate(", with commas") * (mark == "|"),
             )
         _check_lines(start.file, texts)
+
+    def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
+        """The level; no columns can be chosen."""
+        if with_targets:
+            self.refuse_columns(lines.file, settings)
+        return super().resolve(lines, settings, with_targets=with_targets)
 
     def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
         """The whole file as one sequence; its targets are its own symbols."""

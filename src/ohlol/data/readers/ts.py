@@ -16,7 +16,7 @@ from ohlol.data.lines import Line, Lines, error_at, nfc, quote
 from ohlol.data.readers.base import CERTAIN, Confidence, Contents, Reader, default_task
 from ohlol.data.readers.class_doubts import spelling
 from ohlol.data.readers.column_names import list_names
-from ohlol.data.readers.tables import number
+from ohlol.data.readers.tables import check_size, number
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 from ohlol.utils.translation import translate
@@ -59,6 +59,8 @@ class TsReader(Reader):
             raise InputError(
                 "{file}: values with time stamps are not read; write the values of regular steps alone", file=file
             )
+        if with_targets:
+            self.refuse_columns(file, settings)
         kinds = [kind for name, kind in KINDS.items() if header.get(name, "false").startswith("true")]
         if with_targets and not kinds:
             raise InputError(
@@ -148,7 +150,7 @@ def _value(cell: str, line: Line) -> float:
             line.place,
             translate("{cell} is not a finite number; missing values are not read", cell=quote(cell.strip())),
         )
-    return value
+    return check_size(value, cell.strip(), line.place)
 
 
 def _target(text: str | None, line: Line, is_quantity: bool) -> str | float:
@@ -157,4 +159,4 @@ def _target(text: str | None, line: Line, is_quantity: bool) -> str | float:
     value = number(text) if is_quantity else None
     if is_quantity and (value is None or not isfinite(value)):
         raise error_at(line.place, translate("the target {text} is not a finite number", text=quote(text)))
-    return text if value is None else value
+    return text if value is None else check_size(value, text, line.place)
