@@ -192,7 +192,7 @@ def test_a_dev_file_was_not_trained_on(tmp_path: Path) -> None:
 
 def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     assert "there is no such run directory" in refused(lambda: ohlol.load(tmp_path / "nothing"))
-    assert "it has no config.json" in refused(lambda: ohlol.load(tmp_path))
+    assert "it has no config.json; `ohlol train` makes one" in refused(lambda: ohlol.load(tmp_path))
     (tmp_path / "file").write_text("")
     assert "there is no such run directory" in refused(lambda: ohlol.load(tmp_path / "file"))
 

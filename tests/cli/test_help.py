@@ -79,6 +79,13 @@ def test_the_option_may_stand_before_or_after_the_command(run: Run) -> None:
     assert run("--lang", "en", "shapes", "rnn") == run("shapes", "rnn") != chinese
 
 
+def test_a_language_alone_shows_the_commands_as_nothing_does(run: Run) -> None:
+    for language in ("en", "zh"):
+        status, out, err = run("--lang", language)
+        assert (status, err) == (2, "")
+        assert out == run("--lang", language, "--help")[1]
+
+
 def test_a_language_that_is_none_is_refused(run: Run) -> None:
     for arguments in (("--lang", "fr", "shapes", "rnn"), ("shapes", "rnn", "--lang", "fr")):
         assert run(*arguments) == (2, "", "ohlol: --lang is 'fr'; it must be one of en, zh\n")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
@@ -52,3 +53,12 @@ def test_colours_on_a_terminal_letters_in_a_pipe_and_ascii(runs: Path, monkeypat
     plain = plot_text([runs / "hello", runs / "cell"], encoding="ascii")
     assert plain.isascii()
     assert "a hello, measured   b hello, in training   c cell, measured" in plain
+
+
+def test_the_legend_of_many_runs_fits_into_80_columns(runs: Path, tmp_path: Path) -> None:
+    names = [f"a_run_with_a_long_name_{k}" for k in range(4)]
+    for name in names:
+        shutil.copytree(runs / "hello", tmp_path / name)
+    text = plot_text([tmp_path / name for name in names])
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert all(f"{name}, in training" in text for name in names)

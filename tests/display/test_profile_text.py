@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 from unicodedata import east_asian_width
 
 from rich.console import Console
@@ -32,3 +33,12 @@ def test_a_table_fits_into_80_columns_and_is_aligned(tmp_path: Path) -> None:
     assert len(starts) == 3
     assert len(set(starts)) == 1
     assert any("short [b]" in line for line in lines)
+
+
+def test_a_column_of_numbers_with_words_is_named_in_the_language(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("OHLOL_LANG", "zh")
+    path = tmp_path / "a.csv"
+    path.write_text("y\n" + "1\n2.5\nNA\n" * 12)
+    output = io.StringIO()
+    print_profile(profile(str(path), DataSettings(task="forecast")), Console(file=output, width=80, markup=False))
+    assert "数值、多数" in output.getvalue()

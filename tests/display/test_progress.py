@@ -31,8 +31,8 @@ def test_the_callback_depends_on_the_data_and_the_console(
     ("epoch", "without", "has_dev", "expected"),
     [
         (5, 2, True, "no better span f1 since epoch 3: the weights of epoch 3 are kept"),  # the time of 5 epochs
-        (5, 0, True, "the span f1 still improved when the time was over: train again with more `minutes`"),
-        (20, 0, True, "the span f1 still improved in the last epoch: train again with more `epochs`"),
+        (5, 0, True, "the last epoch was the best when the time was over: train again with more `minutes`"),
+        (20, 0, True, "the last epoch was the best: train again with more `epochs`"),
         (20, 13, True, "no better span f1 since epoch 7: the weights of epoch 7 are kept"),
         (20, 0, False, None),
         (20, 13, False, None),

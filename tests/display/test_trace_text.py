@@ -12,7 +12,7 @@ from rich.console import Console
 
 import ohlol
 from ohlol.cli import main
-from ohlol.display.trace_text import Page, step_to_text, trace_to_text
+from ohlol.display.trace_text import Page, saliency_lines, step_to_text, trace_to_text
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import Trace, trace
 from ohlol.inference.trained_model import TrainedModel
@@ -140,3 +140,15 @@ def test_explain_prints_a_trace_as_text_and_json(hello: TrainedModel, capsys: py
     found, saliency = trace(hello, "hello"), compute_saliency(hello, "hello")
     assert data == {**found.to_json(), "saliency": saliency.to_json()}
     assert json.loads(run("--json", "--target", "ohloo"))["predictions"][4]["target"] == "o"
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_sentence_below_a_short_text_is_whole(hello: TrainedModel, lang: str) -> None:
+    file = io.StringIO()
+    found, saliency = trace(hello, "he"), compute_saliency(hello, "he")
+    trace_to_text(found, Console(file=file, width=80), lang=lang, saliency=saliency)
+    lines = file.getvalue().splitlines()
+    assert all(cell_len(line) <= 80 for line in lines)
+    end = "".join(lines[-2:]).replace(" ", "")
+    assert all(sentence.replace(" ", "")[-9:] in end for sentence in saliency_lines(saliency, lang))
+    assert "…" not in end

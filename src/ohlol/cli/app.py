@@ -34,13 +34,18 @@ app = App(
 
 @app.callback(invoke_without_command=True)
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False, lang: Lang = None
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    lang: Lang = None,
 ) -> None:
     """Train, inspect and serve recurrent neural networks."""
     del lang  # `main` has read it
     if version:
         print(f"ohlol {__version__}")
         raise typer.Exit
+    if ctx.invoked_subcommand is None:  # options alone, such as --lang
+        print(ctx.get_help())
+        raise typer.Exit(2)
 
 
 def one_of(names: Iterable[str]) -> str:

@@ -77,7 +77,18 @@ def _plot(panel: Panel, runs: list[str], width: int, *, letters: bool, lang: str
         entries.append(f"{mark} {legend(line, panel, lang)}")
     text = figure.show(legend=False).replace("\u2800", " ")  # a braille character without dots is a space
     rows = [row.rstrip() for row in text.splitlines()][2:]  # without the name of the axis and the row above `high`
-    return "\n".join([*rows, " " * 12 + "   ".join(entries)])
+    return "\n".join([*rows, *_lines_of(entries)])
+
+
+def _lines_of(entries: list[str]) -> list[str]:
+    """The entries of a legend in lines of at most `WIDTH` columns, where they fit."""
+    lines: list[str] = []
+    for entry in entries:
+        if lines and Text.from_ansi(f"{lines[-1]}   {entry}").cell_len <= WIDTH:
+            lines[-1] += f"   {entry}"
+        else:
+            lines.append(" " * 12 + entry)
+    return lines
 
 
 def _limits(panel: Panel) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from rich.text import Text
 from ohlol.data.profile import ColumnProfile, Profile
 from ohlol.data.readers.column_stats import DISTINCT
 from ohlol.utils.terminal import escape_symbol
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import join_list, translate
 
 CELL, COLUMNS = 60, 8
 """Characters of a cell, and columns, of the first rows that are shown."""
@@ -87,7 +87,7 @@ def _values(column: ColumnProfile) -> str:
 
 def _kind(kind: str) -> str:
     """The kind of a column, in the language of the output."""
-    return ", ".join(translate(word) for word in kind.split(", "))
+    return join_list(translate(word) for word in kind.split(", "))
 
 
 def _text(text: str) -> Text:

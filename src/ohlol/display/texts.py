@@ -99,9 +99,9 @@ TEXTS: dict[str, str] = {
         "stopped after epoch {epoch} (`patience`): no better {metric} since epoch {best}, whose weights are kept"
     ),
     "end_best": message_id("no better {metric} since epoch {best}: the weights of epoch {best} are kept"),
-    "end_improving": message_id("the {metric} still improved in the last epoch: train again with more `epochs`"),
+    "end_improving": message_id("the last epoch was the best: train again with more `epochs`"),
     "end_improving_time": message_id(
-        "the {metric} still improved when the time was over: train again with more `minutes`"
+        "the last epoch was the best when the time was over: train again with more `minutes`"
     ),
     # a loss compared with its baselines
     "baseline": message_id("loss {loss} nats per prediction, the mean of {count}, compared with"),

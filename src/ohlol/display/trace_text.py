@@ -14,7 +14,7 @@ from ohlol.display.shapes_text import WIDTH
 from ohlol.explain.saliency import Saliency
 from ohlol.explain.trace import GateTrace, LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
-from ohlol.utils.terminal import escape_symbol
+from ohlol.utils.terminal import escape_symbol, wrap
 
 MAX_NUMBERS = 8
 """Values of a row that are written out; a longer row is shown by its first values and a strip of blocks."""
@@ -105,8 +105,9 @@ def trace_to_text(trace: Trace, console: Console, *, lang: str = "en", saliency:
             page.print(page.row_name("top_labels", count=min(TOP, len(trace.labels))), (best, "dim"))
     if saliency is not None:
         page.print()
-        for line in saliency_lines(saliency, lang):
-            page.print(line)
+        for sentence in saliency_lines(saliency, lang):
+            for line in wrap(sentence, page.width):
+                page.print(line)
 
 
 def saliency_lines(saliency: Saliency, lang: str) -> list[str]:

@@ -230,8 +230,12 @@ def _format(name: str, value: float) -> str:
 
 
 def format_number(value: float) -> str:
-    """A loss or an error; the larger it is, the fewer decimals."""
-    return f"{value:.4f}" if abs(value) < 1e3 else f"{value:.1f}" if abs(value) < 1e6 else f"{value:.4g}"
+    """A loss or an error; the larger it is, the fewer decimals.
+
+    >>> format_number(1.5), format_number(-0.0), format_number(12345.678)
+    ('1.5000', '0.0000', '12345.7')
+    """
+    return f"{value:z.4f}" if abs(value) < 1e3 else f"{value:.1f}" if abs(value) < 1e6 else f"{value:.4g}"
 
 
 def ratio(part: float, whole: float) -> float:

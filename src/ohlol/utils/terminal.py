@@ -76,15 +76,19 @@ def capture(print_to: "Callable[[Console], None]") -> str:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Lines of at most `width` columns; Chinese text is also broken between characters.
+    """Lines of at most `width` columns; Chinese text is also broken between characters. A line end stays.
 
     >>> wrap("one two three", 8)
     ['one two', 'three']
     >>> wrap("循环（神经）网络。", 14), wrap("有 softmax、sigmoid", 14)
     (['循环（神经）网', '络。'], ['有 softmax、', 'sigmoid'])
+    >>> wrap("one two\\n\\nthree four", 9)
+    ['one two', '', 'three', 'four']
     """
     from rich.cells import cell_len
 
+    if "\n" in text:
+        return [line for part in text.split("\n") for line in wrap(part, width) or [""]]
     if cell_len(text) == len(text):
         return textwrap.wrap(text, width)
     lines, line = list[str](), ""
