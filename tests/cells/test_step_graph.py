@@ -129,8 +129,29 @@ def test_torch_computes_operations_on_the_input_that_have_no_kernel() -> None:
 
 
 @pytest.mark.parametrize(
+    "step",
+    [
+        lambda w, x, h: torch.exp(-x[:, 0]).unsqueeze(1) * h,
+        lambda w, x, h: torch.where((x[:, -1] > 0)[:, None], h, h.tanh()),
+        lambda w, x, h: h * x.select(-1, 1)[:, None] + x.sum(1)[:, None],
+        lambda w, x, h: h * torch.stack([x[:, 0], x[:, 1]], 1).mean(1, keepdim=True) + x.unbind(-1)[2].unsqueeze(-1),
+    ],
+)
+def test_columns_of_the_input_are_numbers_of_each_row(step: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+    """Such as the time since the step before, or a mask."""
+    graph = read(step)
+    x, h = torch.randn(4, I, dtype=F64), torch.randn(4, H, dtype=F64)
+    pieces = evaluate(graph.next_states[0], leaves_of(graph, WEIGHTS, x, h))
+    torch.testing.assert_close(torch.cat(pieces, 1), step(WEIGHTS, x, h))
+
+
+@pytest.mark.parametrize(
     ("step", "message"),
     [
+        (lambda w, x, h: h + (x - x.sum(0)) @ w["U"], "the batch is not the first axis: aten.sum at"),
+        (lambda w, x, h: h + (x - x[:1]) @ w["U"], "the batch is not the first axis: aten.slice at"),
+        (lambda w, x, h: h * torch.stack([x, x], -3)[0, :, :1], "the batch is not the first axis: aten.stack at"),
+        (lambda w, x, h: h * x.unsqueeze(0)[0, :, :1], "the batch is not the first axis: aten.unsqueeze at"),
         (lambda w, x, h: h.cumsum(1), "no kernel: aten.cumsum at .*test_step_graph.py:"),
         (lambda w, x, h: h - h.mean(0), "not along the features.*aten.mean at"),
         (lambda w, x, h: h @ h.t() @ h, "aten.t at"),

@@ -1,5 +1,10 @@
 """Fingerprints of cells, hooks, and the check of a compiled step."""
 
+import random
+import threading
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from user_cells import PlainGRU, PlainLSTM
@@ -28,6 +33,10 @@ def test_a_fingerprint_changes_with_what_a_step_depends_on() -> None:
         lambda: setattr(cell.ih.weight, "data", torch.zeros(20, 4)),
         lambda: cell.register_buffer("limit", torch.ones(1)),
         lambda: setattr(cell.ih, "__class__", torch.nn.Bilinear),
+        lambda: setattr(cell, "config", SimpleNamespace(scale=1.0)),
+        lambda: setattr(cell.config, "scale", 2.0),
+        lambda: setattr(PlainLSTM, "limit_of_all", 1.0),
+        lambda: delattr(PlainLSTM, "limit_of_all"),
         lambda: cell.double(),
     ):
         assert is_current(before)
@@ -36,6 +45,26 @@ def test_a_fingerprint_changes_with_what_a_step_depends_on() -> None:
         after = view_cell(cell, torch.float32)
         assert after.key != before.key
         before = after
+
+
+def test_an_object_in_the_memory_of_another_is_another() -> None:
+    cell, keys = PlainLSTM(3, 5), set()
+    for number in range(50):
+        cell.scale = np.float64(number)
+        keys.add(view_cell(cell, torch.float32).key)
+    assert len(keys) == 50
+
+
+def test_objects_that_are_no_data_are_not_looked_into() -> None:
+    cell = PlainLSTM(3, 5)
+    cell.worker = SimpleNamespace(lock=threading.Lock(), number=0)
+    cell.random = random.Random()
+    cell.table = SimpleNamespace(words={str(number): number for number in range(1000)})
+    before = view_cell(cell, torch.float32)
+    cell.worker.number = 1
+    cell.random.gauss_next = 1.0
+    cell.table.words["0"] = 1
+    assert is_current(before)
 
 
 def test_a_view_is_not_current_where_weights_or_hooks_are_others() -> None:

@@ -4,14 +4,16 @@ import copy
 import pickle
 import re
 import time
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from parity.tolerances import assert_same
 from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence
-from user_cells import PlainGRU, PlainLSTM, TwoWidths
+from user_cells import IndRNN, PlainGRU, PlainLSTM, TwoWidths
 
 from ohlol import nn, ops
 
@@ -94,6 +96,12 @@ def test_a_packed_batch_keeps_its_order() -> None:
         (lambda layer: layer(torch.randn(4, 2, 3), torch.randn(1, 3, 5)), r"Expected hidden\[0\] size \(1, 2, 5\)"),
         (lambda layer: layer(torch.randn(4, 3), torch.randn(1, 1, 5)), r"Expected hidden\[0\] size \(1, 5\)"),
         (lambda layer: layer(torch.randn(4, 2, 3), (torch.randn(1, 2, 5),)), "is one tensor, got 1 tensors"),
+        (lambda layer: layer(torch.randn(4, 2, 3), [None]), "is one tensor, got 1 tensors"),
+        (lambda layer: stack(PlainLSTM)(torch.randn(4, 2, 3), (torch.randn(1, 2, 5), None)), r"\[1\] is a NoneType"),
+        (
+            lambda layer: stack(batch_first=True)(torch.randn(2, 4, 3), torch.randn(2, 1, 5)),
+            r"size \(1, 2, 5\), got \[2, 1, 5\]; with batch_first only the input is \(B, T, I\)",
+        ),
         (lambda layer: layer([1.0]), "to be a tensor or PackedSequence, got list"),
     ],
 )
@@ -112,6 +120,14 @@ def test_wrong_arguments() -> None:
         nn.Recurrent(cell, bidirectional=True)
     with pytest.raises(ValueError, match="needs input_size="):
         nn.Recurrent(lambda size: PlainGRU(size, 5))
+    with pytest.raises(ValueError, match=r"GRUCell is a class: a cell is GRUCell\(\.\.\.\)"):
+        nn.Recurrent(torch.nn.GRUCell)
+    with pytest.raises(ValueError, match=r"GRU is a layer, .* as GRUCell does"):
+        nn.Recurrent(torch.nn.GRU(3, 5))
+    with pytest.raises(ValueError, match=r"the cell is a str, not a torch\.nn\.Module"):
+        nn.Recurrent("gru", input_size=3)  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="expects num_layers greater than 1"):
+        nn.Recurrent(cell, dropout=0.5)
     with pytest.raises(ValueError, match=r"a Tensor, not a torch.nn.Module"):
         nn.Recurrent(lambda size: torch.zeros(size), input_size=3)  # type: ignore[arg-type, return-value]
 
@@ -245,6 +261,89 @@ class StraightThrough(Cell):
         return torch.tanh(self.ih(x) + self.hh(h)) + 0.1 * Rounds.apply(self.hh(h))  # type: ignore[operator]
 
 
+class Clip(torch.autograd.Function):
+    """The identity, whose gradient has limits that the gradients of an example do not reach."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0].clamp(-50, 50)
+
+
+class ClipsGradients(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return Clip.apply(torch.tanh(self.ih(x) + self.hh(h)))  # type: ignore[return-value]
+
+
+class HooksIfNeeded(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        h = torch.tanh(self.ih(x) + self.hh(h))
+        if h.requires_grad:
+            h.register_hook(lambda grad: grad.clamp(-50, 50))
+        return h
+
+
+class Hooks(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        h = torch.tanh(self.ih(x) + self.hh(h))
+        h.register_hook(lambda grad: grad.clamp(-50, 50))
+        return h
+
+
+class ReadsMemory(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        h = torch.tanh(self.ih(x) + self.hh(h))
+        return h / 2 if h.detach().numpy().max() > 0.5 else h
+
+
+class KeepsGate(Cell):
+    gate = torch.zeros(())
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        self.gate = torch.sigmoid(self.hh(h))
+        return self.gate * torch.tanh(self.ih(x))
+
+
+class KeepsGates(Cell):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates: list[Tensor] = []
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        self.gates.append(torch.sigmoid(self.hh(h)))
+        return self.gates[-1] * torch.tanh(self.ih(x))
+
+
+class CountsSteps(Cell):
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(steps=0, scale=0.5)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        self.config.steps += 1
+        return torch.tanh(self.ih(x) + self.hh(h)) * self.config.scale
+
+
+class SetsBuffer(Counts):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        self.calls = self.calls + 1
+        return torch.tanh(self.ih(x) + self.hh(h))
+
+
+class Profiled(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        with torch.profiler.record_function("step"):
+            return torch.tanh(self.ih(x) + self.hh(h))
+
+
+class KnowsOne(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.ih(x) + self.hh(h)) / (2 if len(x) == 1 else 1)
+
+
 @needs_kernels
 @pytest.mark.parametrize(
     ("cell_class", "reason"),
@@ -257,8 +356,17 @@ class StraightThrough(Cell):
         (ChangesInPlace, "after an operation changes it in place: aten.zero_ at"),
         (Counts, "changes a tensor in place: aten.add_ at"),
         (Normalizes, "torch: "),
-        (StopsGradients, "gradients of the recorded step are not those of the cell"),
-        (StraightThrough, "gradients of the recorded step are not those of the cell"),
+        (StraightThrough, "calls the torch.autograd.Function Rounds"),
+        (ClipsGradients, "calls the torch.autograd.Function Clip"),
+        (HooksIfNeeded, "reads or changes gradients itself: Tensor.requires_grad at .*test_recurrent.py"),
+        (Hooks, "reads or changes gradients itself: Tensor.register_hook at .*test_recurrent.py"),
+        (ReadsMemory, "numbers in a tensor are read in Python: Tensor.numpy at .*test_recurrent.py"),
+        (KeepsGate, "sets its attribute 'gate' in a step"),
+        (KeepsGates, "sets its attribute 'gates' in a step"),
+        (CountsSteps, "sets its attribute 'config' in a step"),
+        (SetsBuffer, "sets its buffer 'calls' in a step"),
+        (Profiled, "an argument cannot be compared: profiler"),
+        (KnowsOne, "results or gradients of the recorded step are not those of the cell.*by the batch size"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
@@ -272,6 +380,76 @@ def test_cells_that_run_in_a_loop(cell_class: type[Cell], reason: str) -> None:
     if cell_class in (Draws, Normalizes):
         layer.eval()
     assert_same_as_loop(layer, x)
+
+
+@pytest.mark.parametrize("cell_class", [ClipsGradients, HooksIfNeeded, Hooks])
+def test_gradients_are_clipped_in_a_cell(cell_class: type[Cell]) -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Recurrent(cell_class(), input_size=3), torch.randn(4, 2, 3, requires_grad=True)
+    grads = [torch.autograd.grad(1e6 * run(x)[0].sum(), x)[0] for run in (layer, nn.Recurrent(Unclipped(layer)))]
+    assert grads[0].abs().max() < 1e-3 * grads[1].abs().max()
+
+
+class Unclipped(Cell):
+    def __init__(self, layer: nn.Recurrent):
+        super().__init__()
+        self.load_state_dict(layer.cells[0].state_dict())
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.ih(x) + self.hh(h))
+
+
+@needs_kernels
+def test_what_a_cell_keeps_is_that_of_the_last_call() -> None:
+    """It is neither that of a trial run, nor is such a cell read again at each call."""
+    for cell in (KeepsGates(), KeepsGate(), CountsSteps()):
+        layer = nn.Recurrent(cell, input_size=3)
+        if isinstance(cell, KeepsGates):
+            assert cell.gates == []
+        for _ in range(5):
+            layer(torch.randn(4, 2, 3))
+        assert len(layer._steps) <= 3
+    assert cell.config.steps == 20
+    first, second = KeepsGates(), KeepsGate()
+    nn.Recurrent(first, input_size=3)(torch.randn(4, 2, 3))
+    nn.Recurrent(second, input_size=3)(torch.randn(4, 2, 3))
+    assert [gate.shape for gate in (*first.gates, second.gate)] == [(2, 5)] * 5
+
+
+@needs_kernels
+def test_a_cell_may_fill_a_cache() -> None:
+    class Caches(Cell):
+        cache: Any = None
+
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            if self.cache is None:
+                self.cache = torch.arange(5.0)
+            return torch.tanh(self.ih(x) + self.hh(h) * self.cache)
+
+    layer, x = nn.Recurrent(Caches(), input_size=3), torch.randn(4, 2, 3)
+    assert nn.explain_backend(layer, x).startswith(LOOP)
+    layer(x)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+    assert_same_as_loop(layer, x)
+
+
+@needs_kernels
+def test_operations_under_no_grad_run_in_the_kernels() -> None:
+    """No gradient passes them, however small it would be."""
+
+    class Stops(StopsGradients):
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            with torch.no_grad():
+                small = 1e-6 * self.hh(h)
+            return super().forward(x, h) + small
+
+    cell = Stops()
+    layer, x = nn.Recurrent(cell, input_size=3), torch.randn(4, 2, 3)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+    assert_same_as_loop(layer, x)
+    layer(x)[0].sum().backward()
+    assert cell.hh.weight.grad is None or not cell.hh.weight.grad.any()
+    assert cell.ih.weight.grad is not None
 
 
 @needs_kernels
@@ -295,6 +473,39 @@ def test_changed_attributes_are_read_anew() -> None:
     assert_same_as_loop(layer, x)
     layer.cells[0].scale = 0.25
     assert_same_as_loop(layer, x)
+    Scaled.scale = 0.125
+    del layer.cells[0].scale
+    assert_same_as_loop(layer, x)
+    for scale in np.linspace(0.1, 1.0, 20):  # numbers of numpy, each in the memory of one before
+        layer.cells[0].scale = scale
+        assert_same_as_loop(layer, x)
+
+
+scale_of_all = 1.0
+
+
+@needs_kernels
+def test_changed_objects_and_variables_are_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Configured(Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = SimpleNamespace(scale=1.0, gates={"f": [0.5]})
+
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            return torch.tanh(self.ih(x) * self.config.gates["f"][0] + self.hh(h)) * self.config.scale * scale_of_all
+
+    cell = Configured()
+    layer, x = nn.Recurrent(cell, input_size=3), torch.randn(4, 2, 3)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+    for change in (
+        lambda: setattr(cell.config, "scale", 0.5),
+        lambda: cell.config.gates.update(f=[0.25]),
+        lambda: monkeypatch.setitem(globals(), "scale_of_all", 0.5),
+        lambda: monkeypatch.setattr(Configured, "forward", Unclipped.forward),
+    ):
+        assert_same_as_loop(layer, x)
+        change()
+        assert_same_as_loop(layer, x)
 
 
 @needs_kernels
@@ -368,6 +579,61 @@ def test_only_the_final_state_has_a_gradient() -> None:
     layer(x)[1].sum().backward()
     assert x.grad is not None
     assert x.grad.abs().sum() > 0
+
+
+class IgnoresInput(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.hh(h))
+
+
+@pytest.mark.parametrize("cell_class", [IgnoresInput, Unclipped])
+def test_no_gradient_of_the_output(cell_class: type[Cell]) -> None:
+    """The numbers in its place stay zeros until the backward pass has read them."""
+    layer = nn.Recurrent(IgnoresInput() if cell_class is IgnoresInput else PlainGRU(3, 5), input_size=3).double()
+    x, h_0 = torch.randn(3, 2, 3, dtype=torch.float64), torch.randn(1, 2, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda h_0: layer(x, h_0)[1], h_0)
+    assert torch.autograd.gradcheck(lambda h_0: layer(x, h_0), h_0)
+    assert torch.autograd.gradcheck(lambda h_0: layer(x, h_0)[0], h_0)
+
+
+@needs_kernels
+@pytest.mark.parametrize("make", [PlainGRU, PlainLSTM, TwoWidths, IndRNN])
+def test_weights_are_frozen_after_a_call(make: Any) -> None:
+    """Each choice of weights has a backward pass of its own."""
+    torch.manual_seed(0)
+    sizes = (5, 1) if make is TwoWidths else None
+    layer = nn.Recurrent(make(3, 5), state_sizes=sizes)
+    interface = layer.interface
+    x = torch.randn(4, 2, 3)
+
+    def loop(x: Tensor) -> Tensor:
+        state, outs = interface.pack([x.new_zeros(2, size) for size in interface.state_sizes]), []
+        for x_t in x:
+            out, states = interface.unpack(layer.cells[0](x_t, state))
+            state = interface.pack(states)
+            outs.append(out)
+        return torch.stack(outs)
+
+    parameters = list(layer.parameters())
+    for chosen in range((2 << len(parameters)) - 1, 0, -1):
+        for number, tensor in enumerate([x, *parameters]):
+            tensor.requires_grad_(bool(chosen >> number & 1))
+        leaves = [t for t in (x, *parameters) if t.requires_grad]
+        grads = [torch.autograd.grad(run(x).square().sum(), leaves) for run in (lambda x: layer(x)[0], loop)]
+        for a, b in zip(*grads, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_an_attribute_made_in_inference_mode() -> None:
+    class Masked(Unclipped):
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            return super().forward(x, h * self.mask)
+
+    cell = Masked(nn.Recurrent(IgnoresInput(), input_size=3))
+    with torch.inference_mode():
+        cell.mask = torch.rand(5)
+        layer = nn.Recurrent(cell, input_size=3)
+        assert_same_as_loop(layer, torch.randn(4, 2, 3))
 
 
 def test_copies() -> None:

@@ -53,3 +53,23 @@ def test_vmap_of_recurrent() -> None:
     torch.testing.assert_close(torch.vmap(run)(x), torch.stack([layer(v)[0] for v in x]))
     assert "once the layer has been called without it" in explained[0]
     assert explained[1].startswith("kernel")
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_vmap_of_an_ensemble(bidirectional: bool) -> None:
+    """Cells with weights of their own for each entry."""
+    layer = nn.Recurrent(lambda size: PlainLSTM(size, 4), 2, bidirectional, input_size=3)
+    x = torch.randn(5, 2, 3)
+    layer(x)
+    weights = {name: torch.stack([w, 2 * w, -w]).requires_grad_() for name, w in layer.named_parameters()}
+
+    def run(weights: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(layer, weights, (x,))[0]
+
+    alone = torch.stack([run({name: w[n] for name, w in weights.items()}) for n in range(3)])
+    together = torch.vmap(run)(weights)
+    torch.testing.assert_close(together, alone)
+    leaves = list(weights.values())
+    grads = [torch.autograd.grad(out.square().sum(), leaves) for out in (together, alone)]
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)

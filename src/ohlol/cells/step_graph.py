@@ -132,9 +132,8 @@ def is_row_wise(operation: Operation, shapes: dict[int, Shape]) -> bool:
 
 
 def _keeps_first_axis(operation: Operation, shapes: dict[int, Shape]) -> bool:
-    rank = min(
-        len(shapes[v]) for v in (*operation.operands, *(r for r in operation.results if r is not None)) if shapes[v]
-    )
+    adds_axis = operation.name in ("aten::stack", "aten::unsqueeze")
+    rank = min(len(shapes[v]) for v in (operation.values if adds_axis else operation.operands) if shapes[v])
     names = [argument.name for argument in operation.target._schema.arguments]
     arguments = {**dict(zip(names, operation.args, strict=False)), **operation.kwargs}
     defaults = {a.name: a.default_value for a in operation.target._schema.arguments if a.has_default_value()}

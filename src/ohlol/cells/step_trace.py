@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
@@ -26,6 +27,17 @@ _NOT_USERS = frozenset({"torch", "jaxtyping", "beartype"})
 """Packages whose functions stand between a cell and its operations."""
 _READS_VALUES = frozenset({"aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero", "aten::nonzero"})
 """Operations whose result in Python depends on the numbers in a tensor."""
+_READS_MEMORY = frozenset(
+    {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__, torch.Tensor.__dlpack__, torch.Tensor.data_ptr}
+)
+"""Functions that read the numbers in a tensor without an operation."""
+_READS_GRADIENTS = frozenset(
+    getattr(torch.Tensor, name).__get__ for name in ("requires_grad", "grad_fn", "is_leaf", "grad")
+)
+_HOOKS = frozenset(
+    {torch.Tensor.register_hook, torch.Tensor.register_post_accumulate_grad_hook, torch.Tensor.retain_grad}
+)
+"""With those before, what changes gradients in a way that no operation shows."""
 
 
 class UnsupportedStepError(Exception):
@@ -205,19 +217,53 @@ class _RecordingMode(TorchDispatchMode):
         parts = tuple(results) if is_sequence else (results,)
         numbers = tuple(recording.add(part) if isinstance(part, Tensor) else None for part in parts)
         recording.operations.append(Operation(functional, operands, operand_kwargs, numbers, is_sequence, place))
+        if not torch.is_grad_enabled():
+            if functional is not func:
+                raise UnsupportedStepError(f"the operation changes a tensor in place under torch.no_grad: {where}")
+            for number, part in zip(numbers, parts, strict=True):
+                if number is not None and part.is_floating_point():
+                    detached = (recording.add(part),)
+                    recording.operations.append(
+                        Operation(torch.ops.aten.detach.default, (Ref(number),), {}, detached, False, place)
+                    )
         return results
+
+
+class _FunctionMode(TorchFunctionMode):
+    """Sees what a cell reads of its tensors without an operation."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _READS_MEMORY:
+            raise UnsupportedStepError(
+                f"the numbers in a tensor are read in Python: {_name_of(func)} at {_find_place()}"
+            )
+        if func in _HOOKS or (func in _READS_GRADIENTS and _is_users(sys._getframe(1))):
+            raise UnsupportedStepError(
+                f"the cell reads or changes gradients itself: {_name_of(func)} at {_find_place()}"
+            )
+        return func(*args, **(kwargs or {}))
+
+
+def _name_of(func: Any) -> str:
+    """Such as "Tensor.numpy"; of an attribute, whose function is that of its descriptor, too."""
+    return f"Tensor.{getattr(getattr(func, '__self__', func), '__name__', func)}"
 
 
 def _find_place() -> str:
     """File and line of the innermost frame that is neither torch's nor this module's."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        module = str(frame.f_globals.get("__name__", ""))
         is_generated = frame.f_code.co_filename.startswith("<")
-        if module != __name__ and module.partition(".")[0] not in _NOT_USERS and not is_generated:
+        if _is_users(frame) and not is_generated:
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return "an unknown line"
+
+
+def _is_users(frame: FrameType) -> bool:
+    """Whether a frame is neither torch's nor this module's."""
+    module = str(frame.f_globals.get("__name__", ""))
+    return module != __name__ and module.partition(".")[0] not in _NOT_USERS
 
 
 def trace_step(
@@ -259,7 +305,7 @@ def _record(
     for tensor in (*copies.values(), x, *states):
         recording.add(tensor)
     recording.leaves = len(recording.tensors)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), _RecordingMode(recording):
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), _RecordingMode(recording), _FunctionMode():
         try:
             result = call(copies, x, states)
         except UnsupportedStepError:
@@ -321,8 +367,11 @@ def _merge_arguments(a: Any, b: Any, operation: Operation) -> Any:
         return tuple(merged) if isinstance(a, tuple) else merged
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return {key: _merge_arguments(a[key], b[key], operation) for key in a}
-    if type(a) is type(b) and (a == b or (a != a and b != b)):
-        return a
+    try:
+        if type(a) is type(b) and (a == b or (a != a and b != b)):
+            return a
+    except NotImplementedError:  # such as the object of `torch.profiler.record_function`
+        raise UnsupportedStepError(f"an argument cannot be compared: {operation.describe()}") from None
     if (a, b) == EXAMPLE_BATCHES:
         return BATCH
     raise UnsupportedStepError(f"an argument depends on the batch size: {operation.describe()}")

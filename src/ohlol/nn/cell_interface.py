@@ -3,17 +3,47 @@
 Shapes: B batch, I input size, W width of a state, O width of the output.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from ohlol.nn.transforms import current_level
 
 _EXAMPLE_BATCH = 5
 """More than the states of any usual cell, so that a batch is not unpacked in the place of a tuple."""
 _MAX_META_BYTES = 1 << 30
 """Of the weights of a cell that are replaced by zeros, where it cannot run on the meta device."""
+MAX_DEPTH = 4
+"""To which objects in attributes of a cell are looked at."""
+MAX_ITEMS = 100
+"""In an object that an attribute holds, up to which they are looked at."""
+_DATA = (
+    type(None),
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    tuple,
+    list,
+    dict,
+    set,
+    frozenset,
+    deque,
+    torch.dtype,
+    torch.device,
+)
+_NOT_DATA = (sys.stdlib_module_names | {"torch", "numpy"}) - {"types", "argparse", "__main__"}
+"""Packages whose objects are no data, but for the namespaces of `types` and `argparse`."""
+STANDARD_ATTRIBUTES = frozenset(vars(torch.nn.Module()))
+"""What every module has."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +79,81 @@ def call_with(cell: torch.nn.Module, weights: Mapping[str, Tensor], x: Tensor, s
     return torch.func.functional_call(cell, dict(weights), (x, state))
 
 
+def attributes_of(value: Any) -> dict[str, Any] | None:
+    """The attributes of an object of data, such as a configuration; None of anything else."""
+    attributes = getattr(value, "__dict__", None)
+    if not isinstance(attributes, dict) or isinstance(value, (torch.nn.Module, Tensor, ModuleType, FunctionType)):
+        return None
+    if type(value).__module__.partition(".")[0] in _NOT_DATA:
+        return None
+    parameters = getattr(value, "__dataclass_params__", None)
+    if (parameters is not None and parameters.frozen) or len(attributes) > MAX_ITEMS:
+        return None
+    return attributes if all(map(_is_data, attributes.values())) else None
+
+
+def _is_data(value: Any) -> bool:
+    """Whether an object with this attribute may be one of data; one with a lock, an iterator or a file is none."""
+    return isinstance(value, _DATA) or hasattr(value, "__dict__") or hasattr(value, "dtype")
+
+
+@contextmanager
+def preserve_attributes(cell: torch.nn.Module) -> Generator[list[str]]:
+    """Undo what trial runs of a cell do to attributes of its modules; the list has the names of those afterwards."""
+    changed: list[str] = []
+    modules = [(module, dict(vars(module))) for module in cell.modules()]
+    contents = [
+        (name, *content)
+        for _, attributes in modules
+        for name, value in attributes.items()
+        if name not in STANDARD_ATTRIBUTES
+        for content in _copy_contents(value, 0)
+    ]
+    try:
+        yield changed
+    finally:
+        for name, container, content in contents:
+            if not _are_same(container, content):
+                changed.append(name)
+                container.clear()
+                container.extend(content) if isinstance(container, (list, deque)) else container.update(content)
+        for module, attributes in modules:
+            now = vars(module)
+            for name in (attributes.keys() | now.keys()) - STANDARD_ATTRIBUTES:
+                if name not in attributes:
+                    del now[name]
+                elif name not in now or now[name] is not attributes[name]:
+                    now[name] = attributes[name]
+                else:
+                    continue
+                changed.append(name)
+
+
+def _copy_contents(value: Any, depth: int) -> Iterator[tuple[Any, Any]]:
+    """What can change in place in a value: objects that hold others, and a copy of what each holds."""
+    attributes = attributes_of(value)
+    container = value if attributes is None or isinstance(value, (list, dict, set, deque)) else attributes
+    if isinstance(container, tuple):
+        held: Any = container
+    elif isinstance(container, (list, dict, set, deque)):
+        held = container.copy()
+        yield container, held
+    else:
+        return
+    if depth < MAX_DEPTH:
+        for item in held.values() if isinstance(held, dict) else held:
+            yield from _copy_contents(item, depth + 1)
+
+
+def _are_same(container: Any, content: Any) -> bool:
+    """Whether a container has the same objects in the same order as its copy."""
+    if isinstance(container, dict):
+        return list(container) == list(content) and all(
+            a is b for a, b in zip(container.values(), content.values(), strict=True)
+        )
+    return len(container) == len(content) and all(a is b for a, b in zip(container, content, strict=True))
+
+
 def find_interface(
     cell: torch.nn.Module,
     input_size: int,
@@ -68,28 +173,36 @@ def find_interface(
     Raises:
         ValueError: the cell runs with no state that can be guessed, or in two ways.
     """
-    weights = {name: weight.detach().clone() for name, weight in weights_of(cell).items()}
-    if like is None:
-        like = next((w for w in weights.values() if w.is_floating_point()), torch.empty(0))
-    if state_sizes is None:
-        state_sizes = _declared_sizes(cell)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]), preserve_attributes(cell):
+        weights = {name: weight.detach().clone() for name, weight in weights_of(cell).items()}
+        if like is None:
+            like = next((w for w in weights.values() if w.is_floating_point()), torch.empty(0))
+        if state_sizes is None:
+            state_sizes = _declared_sizes(cell)
         x = torch.randn(_EXAMPLE_BATCH, input_size, dtype=like.dtype, device=like.device)
-        fits, error = _find_fits(cell, weights, x, state_sizes, returns_output)
-        if not fits and x.is_meta and sum(w.nbytes for w in weights.values()) <= _MAX_META_BYTES:
-            with torch.device("cpu"):  # for a cell that reads values in Python, which meta tensors do not have
-                weights = {name: torch.zeros_like(w, device="cpu") for name, w in weights.items()}
-                fits, error = _find_fits(cell, weights, torch.zeros_like(x, device="cpu"), state_sizes, returns_output)
+        with torch.enable_grad():  # for hooks of tensors, which must require a gradient
+            tracked = weights
+            if current_level() is None:
+                tracked = {n: w.clone().requires_grad_(w.is_floating_point()) for n, w in weights.items()}
+            fits, error = _find_fits(cell, tracked, x, state_sizes, returns_output)
+        with torch.no_grad():
+            if not fits:
+                fits, _ = _find_fits(cell, weights, x, state_sizes, returns_output)
+            if not fits and x.is_meta and sum(w.nbytes for w in weights.values()) <= _MAX_META_BYTES:
+                with torch.device("cpu"):  # for a cell that reads values in Python, which meta tensors do not have
+                    weights = {name: torch.zeros_like(w, device="cpu") for name, w in weights.items()}
+                    x = torch.zeros_like(x, device="cpu")
+                    fits, error = _find_fits(cell, weights, x, state_sizes, returns_output)
     if len(fits) == 1:
         return fits[0]
     name = type(cell).__name__
     if not fits:
-        hint = f": {type(error).__name__}: {error}" if error is not None else ""
+        problem = f": {error.describe()}" if error is not None else ", since their widths are not known"
         raise ValueError(
-            f"{name} does not return its next state for the states that were tried{hint}. It must have "
-            "forward(x, state), which returns the state, or (output, state); state_sizes= names the width "
-            "of its state, or of each tensor of a tuple, and so does an attribute state_sizes of the cell"
-        )
+            f"{name} does not return its next state for the states that were tried{problem}. It must have "
+            "forward(x, state), which returns the state, or (output, state), of tensors (B, W); state_sizes= names "
+            "the width of its state, or of each tensor of a tuple, and so does an attribute state_sizes of the cell"
+        ) from (error.error if error is not None else None)
     raise ValueError(
         f"what {name} returns can be read as its state and as (output, state): set returns_output=False or "
         "returns_output=True, or name the width of each state as state_sizes=, or in an attribute state_sizes"
@@ -104,31 +217,60 @@ def _declared_sizes(cell: torch.nn.Module) -> int | tuple[int, ...] | None:
     return sizes if isinstance(sizes, int) else None
 
 
+class _Misfit(NamedTuple):
+    """A trial run that fits no way to read a cell."""
+
+    x: Tensor
+    state: Any
+    result: Any
+    error: Exception | None
+
+    def describe(self) -> str:
+        """What the cell returned, or its error."""
+        arguments = f"for x {_describe(self.x)} and the state {_describe(self.state)}"
+        if self.error is not None:
+            return f"{arguments} it raises {type(self.error).__name__}: {self.error}"
+        return f"{arguments} it returns {_describe(self.result)}"
+
+
+def _describe(value: Any) -> str:
+    """The shapes of what a cell takes or returns."""
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape)) if value.is_floating_point() else f"{tuple(value.shape)} of {value.dtype}"
+    if isinstance(value, (tuple, list)):
+        items: Any = value
+        return f"a {type(value).__name__} of {', '.join(map(_describe, items))}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
 def _find_fits(
     cell: torch.nn.Module,
     weights: Mapping[str, Tensor],
     x: Tensor,
     state_sizes: int | Sequence[int] | None,
     returns_output: bool | None,
-) -> tuple[list[CellInterface], Exception | None]:
-    """All ways to read a cell, and the first error of a call."""
-    first_error: Exception | None = None
+) -> tuple[list[CellInterface], _Misfit | None]:
+    """All ways to read a cell; without one, the first result that fits none or, if all runs fail, the first error."""
+    first_error: _Misfit | None = None
+    first_result: _Misfit | None = None
     for candidates in _candidates(cell, weights, x, state_sizes):
         fits: list[CellInterface] = []
         for sizes, has_tuple in candidates:
             states = tuple(torch.zeros(_EXAMPLE_BATCH, size, dtype=x.dtype, device=x.device) for size in sizes)
+            state = states if has_tuple else states[0]
             try:
-                result = call_with(cell, weights, x, states if has_tuple else states[0])
+                result = call_with(cell, weights, x, state)
             except Exception as error:
-                first_error = first_error or error
+                first_error = first_error or _Misfit(x, state, None, error)
                 continue
+            first_result = first_result or _Misfit(x, state, result, None)
             for has_output in (False, True):
                 output_size = _output_size(result, sizes, has_tuple, has_output)
                 if output_size and returns_output in (None, has_output):
                     fits.append(CellInterface(tuple(sizes), has_tuple, has_output, output_size))
         if fits:
             return fits, None
-    return [], first_error
+    return [], first_result or first_error
 
 
 def _candidates(

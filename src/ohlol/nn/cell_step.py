@@ -3,8 +3,13 @@
 Shapes: B batch, I input size, W width of a state.
 """
 
-from collections.abc import Callable, Mapping
+import dis
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from operator import attrgetter, is_
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -14,18 +19,28 @@ from ohlol.cells.step_graph import build_step_graph
 from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import Ref, UnsupportedStepError, trace_step
 from ohlol.cells.unroll import unroll_packed
-from ohlol.nn.cell_interface import CellInterface, call_with, weights_of
+from ohlol.nn.cell_interface import (
+    MAX_DEPTH,
+    MAX_ITEMS,
+    STANDARD_ATTRIBUTES,
+    CellInterface,
+    attributes_of,
+    call_with,
+    preserve_attributes,
+    weights_of,
+)
 from ohlol.ops.step_recurrence import CompiledStep, PackedRows, run_step
 from ohlol.ops.validation import TENSOR_TYPES, find_unreadable
 
-_CHECK_SIZES = (3, 2)
-"""The batch sizes of the check."""
+_CHECK_SIZES = ((3, 2, 1), (3, 2))
+"""The batch sizes of the check; the second if the cell does not run with a batch of one."""
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 """Of the check, which is to find other equations and not roundings."""
-_STANDARD_ATTRIBUTES = frozenset(vars(torch.nn.Module())) - {"training"}
+_STANDARD_ATTRIBUTES = STANDARD_ATTRIBUTES - {"training"}
 _HOOKS = frozenset(n for n in vars(torch.nn.Module()) if n.endswith("_hooks") and "state_dict" not in n)
 _MEMBERS = ("_parameters", "_buffers", "_modules")
-_MAX_DEPTH = 4
+_NOT_USERS = frozenset({"builtins", "torch", "ohlol"})
+"""Packages whose classes and modules do not change."""
 _SIMPLE = frozenset({type(None), bool, int, float, str, bytes, torch.dtype})
 
 
@@ -47,12 +62,14 @@ class _Snapshot(NamedTuple):
 
     modules: list[tuple[torch.nn.Module, type]]
     """Each module and its class."""
+    classes: list[tuple[type, list[Any]]]
+    """The classes of modules that are not torch's, and what each has at present."""
     sized: list[dict[str, Any]]
     """Dictionaries of attributes and members, and"""
     sizes: list[int]
     """how many of them there are."""
     mappings: list[dict[str, Any]]
-    """The dictionary of each attribute, parameter, buffer and child,"""
+    """The dictionary of each attribute, parameter, buffer and child, and of each global variable that a class reads,"""
     names: list[str]
     """its name,"""
     values: list[Any]
@@ -78,6 +95,10 @@ def is_current(view: CellView) -> bool:
         or not all(map(Tensor.data_ptr, snapshot.tensors))
     ):
         return False
+    for kind, members in snapshot.classes:
+        now = vars(kind).values()
+        if len(now) != len(members) or not all(map(is_, now, members)):
+            return False
     for module, kind in snapshot.modules:
         if type(module) is not kind or any(map(vars(module).get, _HOOKS)):
             return False
@@ -104,7 +125,8 @@ class _Viewer:
         self.weights: dict[str, Tensor] = {}
         self.key: list[Any] = []
         self.obstacle = ""
-        self.snapshot = _Snapshot([], [], [], [], [], [], [], [], [])
+        self.classes: set[type] = set()
+        self.snapshot = _Snapshot([], [], [], [], [], [], [], [], [], [])
 
     def add(self, module: torch.nn.Module, prefix: str) -> None:
         """Add a module, whose members have names with this prefix, and its children."""
@@ -112,6 +134,9 @@ class _Viewer:
         self.snapshot.modules.append((module, type(module)))
         self._add_size(attributes)
         self.key.append(type(module))
+        for kind in type(module).__mro__:
+            if kind.__module__.partition(".")[0] not in _NOT_USERS and kind not in self.classes:
+                self._add_class(kind)
         if any(map(attributes.get, _HOOKS)):
             self.obstacle = f"the cell{'.' + prefix[:-1] if prefix else ''} has hooks"
         for name, value in attributes.items():
@@ -124,7 +149,7 @@ class _Viewer:
                 frozen = _freeze(value, 0)
                 self.key += (name, frozen)
                 self._add_value(attributes, name, value)
-                if isinstance(value, (Tensor, tuple, list, dict)):
+                if type(value) not in _SIMPLE and not isinstance(frozen, _Identity):
                     self.snapshot.containers.append((value, frozen))
         for name, tensor in (*attributes["_parameters"].items(), *attributes["_buffers"].items()):
             self._add_weight(name, prefix, tensor)
@@ -132,6 +157,21 @@ class _Viewer:
             self.key += (name, None) if child is None else (name,)
             if child is not None:
                 self.add(child, f"{prefix}{name}.")
+
+    def _add_class(self, kind: type) -> None:
+        """Add the attributes of a class, and the global variables that its functions read."""
+        members = vars(kind)
+        self.classes.add(kind)
+        self.snapshot.classes.append((kind, list(members.values())))
+        for name, value in members.items():
+            if not name.startswith("__"):
+                self.key += (name, _freeze(value, MAX_DEPTH))
+            if isinstance(value, FunctionType):
+                variables = value.__globals__
+                for variable in _find_globals(value.__code__):
+                    if variable in variables:
+                        self._add_value(variables, variable, variables[variable])
+                        self.key += (variable, _freeze(variables[variable], MAX_DEPTH))
 
     def _add_size(self, mapping: dict[str, Any]) -> None:
         self.snapshot.sized.append(mapping)
@@ -155,21 +195,68 @@ class _Viewer:
             expected = self.dtype if tensor.is_floating_point() else tensor.dtype
             if reason := find_unreadable(tensor, expected):
                 self.obstacle = f"the weights of the cell do not fit: {reason}"
-        elif not tensor.data_ptr() and tensor.numel():
+        elif torch._C._has_storage(tensor) and not tensor.data_ptr() and tensor.numel():  # none under vmap
             self.obstacle = "a weight of the cell has no memory"
 
 
-def _freeze(value: Any, depth: int) -> Any:
-    """A hashable value that changes with an attribute."""
+@lru_cache(maxsize=256)
+def _find_globals(code: CodeType) -> tuple[str, ...]:
+    """The global variables that a function reads, also in functions within it."""
+
+    def find(code: CodeType) -> Iterator[str]:
+        yield from (str(i.argval) for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                yield from find(constant)
+
+    return tuple(dict.fromkeys(find(code)))
+
+
+class _Identity:
+    """Equal to that of the same object alone; an id would be that of another object after this one is freed."""
+
+    def __init__(self, value: Any):
+        self.hash = id(value)
+        try:
+            self.get: Callable[[], Any] = weakref.ref(value)
+        except TypeError:  # such as a number of numpy
+            self.get = lambda: value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and self.get() is other.get() and self.get() is not None
+
+    def __hash__(self) -> int:
+        return self.hash
+
+
+def _freeze(value: Any, depth: int, in_object: bool = False) -> Any:
+    """A hashable value that changes with an attribute; `in_object` if it is one of an object that a cell holds."""
     if type(value) in _SIMPLE:
         return type(value), value
     if isinstance(value, Tensor):
-        return id(value), value._version
-    if depth < _MAX_DEPTH and isinstance(value, (tuple, list)):
-        return (type(value), *(_freeze(item, depth + 1) for item in value))
-    if depth < _MAX_DEPTH and isinstance(value, dict):
-        return (dict, *((key, _freeze(item, depth + 1)) for key, item in value.items() if isinstance(key, str)))
-    return id(value)
+        return _Identity(value), -1 if value.is_inference() else value._version
+    if depth == MAX_DEPTH:
+        return _Identity(value)
+    if isinstance(value, (tuple, list, set, frozenset, deque)):
+        items: Any = value
+        if in_object and len(items) > MAX_ITEMS:
+            return _Identity(value), len(items)
+        return (type(value), *(_freeze(item, depth + 1, in_object) for item in items))
+    attributes = value if isinstance(value, dict) else attributes_of(value)
+    if attributes is None:
+        return _Identity(value)
+    is_dict = attributes is value
+    if in_object and len(attributes) > MAX_ITEMS:
+        return _Identity(value), len(attributes)
+    in_object |= not is_dict
+    return (
+        dict if is_dict else _Identity(value),
+        *((key, _freeze(item, depth + 1, in_object)) for key, item in attributes.items() if isinstance(key, str)),
+    )
+
+
+class ChangingCellError(UnsupportedStepError):
+    """The cell changes its own attributes, so that the next call may read others."""
 
 
 def read_cell(
@@ -182,7 +269,7 @@ def read_cell(
     """The step of a cell, compiled; arguments and errors are those of `read_graph`."""
     weights = weights_of(cell) if weights is None else weights
     graph = read_graph(cell, interface, input_size, dtype, weights)
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), preserve_attributes(cell):
         try:
             step = CompiledStep(graph, dtype)
             _check(cell, interface, step, input_size, dtype, weights)
@@ -209,15 +296,24 @@ def read_graph(
 
     Raises:
         UnsupportedStepError: the cell must run in a loop; the message is the reason.
+        ChangingCellError: likewise, because it changes its own attributes.
     """
 
     def call(weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...]) -> Any:
-        return call_with(cell, weights, x, interface.pack(states))
+        after = dict(weights)
+        result = torch.func.functional_call(cell, after, (x, interface.pack(states)))
+        for name, weight in weights.items():
+            if after[name] is not weight:
+                raise UnsupportedStepError(f"the cell sets its buffer {name!r} in a step")
+        return result
 
     with torch.inference_mode(False):
-        trace = trace_step(
-            call, dict(weights_of(cell) if weights is None else weights), input_size, interface.state_sizes, dtype
-        )
+        with preserve_attributes(cell) as changed:
+            trace = trace_step(
+                call, dict(weights_of(cell) if weights is None else weights), input_size, interface.state_sizes, dtype
+            )
+        if changed:
+            raise ChangingCellError(f"the cell sets its attribute {changed[0]!r} in a step")
         return build_step_graph(trace, *_unpack_refs(interface, trace.result))
 
 
@@ -247,40 +343,74 @@ def _check(
     A recording does not see everything that changes gradients: `torch.no_grad`, hooks of tensors, and the backward
     functions of `torch.autograd.Function`.
     """
-    generator = torch.Generator().manual_seed(0)
+    for sizes in _CHECK_SIZES:
+        generator = torch.Generator().manual_seed(0)
 
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=dtype)
+        def draw(*shape: int, generator: torch.Generator = generator) -> Tensor:
+            return torch.randn(shape, generator=generator, dtype=dtype)
 
-    weights = {
-        name: (w.detach() + 0.05 * draw(*w.shape)) if w.is_floating_point() else w.detach().clone()
-        for name, w in examples.items()
-    }
-    x = draw(sum(_CHECK_SIZES), input_size)
-    states = tuple(draw(_CHECK_SIZES[0], size) for size in interface.state_sizes)
-    rows = PackedRows(len(_CHECK_SIZES), _CHECK_SIZES[0], len(x), torch.tensor(_CHECK_SIZES))
+        weights = {
+            name: (w.detach() + 0.05 * draw(*w.shape)) if w.is_floating_point() else w.detach().clone()
+            for name, w in examples.items()
+        }
+        x = draw(sum(sizes), input_size)
+        states = tuple(draw(sizes[0], size) for size in interface.state_sizes)
+        rows = PackedRows(len(sizes), sizes[0], len(x), torch.tensor(sizes))
 
-    def run_cell(weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        def run(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-            return interface.unpack(call_with(cell, weights, x[at], interface.pack(state)))
+        def run_cell(
+            weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...], sizes: Sequence[int] = sizes
+        ) -> tuple[Tensor, ...]:
+            def run(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+                return interface.unpack(call_with(cell, weights, x[at], interface.pack(state)))
 
-        out, final = unroll_packed(run, _CHECK_SIZES, states)
-        return (out, *final)
+            out, final = unroll_packed(run, sizes, states)
+            _refuse_functions(out, *final)
+            return (out, *final)
 
-    def run_compiled(weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        out, final = run_step(step, weights, x, states, rows)
-        return (out, *final)
+        def run_compiled(
+            weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...], rows: PackedRows = rows
+        ) -> tuple[Tensor, ...]:
+            out, final = run_step(step, weights, x, states, rows)
+            return (out, *final)
 
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        expected = _results_and_gradients(run_cell, weights, x, states)
-        actual = _results_and_gradients(run_compiled, weights, x, states)
-    for a, b in zip(actual, expected, strict=True):
-        size = max(1.0, b.abs().nan_to_num(0, 0, 0).max().item()) if b.numel() else 1.0
-        if not torch.allclose(a, b, rtol=0, atol=_TOLERANCE[dtype] * size, equal_nan=True):
-            raise UnsupportedStepError(
-                "results or gradients of the recorded step are not those of the cell, which may change them outside "
-                "of its operations (torch.no_grad, hooks, torch.autograd.Function)"
-            )
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            try:
+                expected = _results_and_gradients(run_cell, weights, x, states)
+            except UnsupportedStepError:
+                raise
+            except Exception as error:
+                if sizes is _CHECK_SIZES[-1]:
+                    raise UnsupportedStepError(
+                        f"the cell fails on example tensors: {type(error).__name__}: {error}"
+                    ) from error
+                continue
+            actual = _results_and_gradients(run_compiled, weights, x, states)
+        for a, b in zip(actual, expected, strict=True):
+            size = max(1.0, b.abs().nan_to_num(0, 0, 0).max().item()) if b.numel() else 1.0
+            if not torch.allclose(a, b, rtol=0, atol=_TOLERANCE[dtype] * size, equal_nan=True):
+                raise UnsupportedStepError(
+                    "results or gradients of the recorded step are not those of the cell, which may change them "
+                    "outside of its operations (Tensor.data), or by the batch size"
+                )
+        return
+
+
+def _refuse_functions(*results: Tensor) -> None:
+    """Refuse a cell with a `torch.autograd.Function`, whose backward pass may be another one than that of its steps."""
+    nodes = [result.grad_fn for result in results]
+    seen: set[Any] = set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        nodes += [parent for parent, _ in node.next_functions]
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            kind: Any = getattr(type(node), "_forward_cls", None)
+            if str(getattr(kind, "__module__", "")).partition(".")[0] != "ohlol":
+                raise UnsupportedStepError(
+                    f"the cell calls the torch.autograd.Function {getattr(kind, '__name__', '')}"
+                )
 
 
 def _results_and_gradients(

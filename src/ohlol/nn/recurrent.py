@@ -4,6 +4,7 @@ Shapes: T steps, B sequences, S rows of all steps, I input size, O output size o
 L layers, D directions.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.cells.unroll import unroll_packed
 from ohlol.config import FULL_PRECISION
 from ohlol.nn.cell_interface import CellInterface, call_with, find_interface
-from ohlol.nn.cell_step import CellView, is_current, read_cell, read_graph, view_cell
+from ohlol.nn.cell_step import CellView, ChangingCellError, is_current, read_cell, read_graph, view_cell
 from ohlol.nn.reduced import find_reduced_obstacle, refuse_call, refuse_gradients_of
 from ohlol.nn.regularization import (
     Regularization,
@@ -37,6 +38,8 @@ from ohlol.ops.validation import DTYPES, TENSOR_TYPES, find_unreadable, packed_b
 
 MAX_STEPS = 64
 """Recordings that a layer keeps."""
+MAX_CHANGES = 3
+"""Recordings of a cell that changes its own attributes, of which the first may only fill a cache."""
 
 
 class _Batch(NamedTuple):
@@ -109,6 +112,12 @@ class Recurrent(torch.nn.Module):
         if num_layers < 1:
             raise ValueError("num_layers must be greater than zero")
         check_probability("dropout", dropout)
+        if dropout > 0 and num_layers == 1:  # torch's layers say the same
+            warnings.warn(
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+                f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
+                stacklevel=2,
+            )
         self.regularization = Regularization(zoneout, recurrent_dropout, weight_dropout)
         self.num_layers, self.bidirectional = num_layers, bidirectional
         self.dropout, self.locked_dropout, self.batch_first = as_constant(float(dropout)), locked_dropout, batch_first
@@ -118,9 +127,12 @@ class Recurrent(torch.nn.Module):
         self._steps: dict[Any, CompiledStep | str] = {}
         self._last: dict[int, tuple[Any, CellView | None, CompiledStep | str]] = {}
         """By the cell's number: what the last call depended on, how the cell was, and its step."""
+        self._changes: dict[tuple[int, bool], list[str]] = {}
+        """By the cell's number and mode: the reasons why its recordings were refused if it changes its attributes."""
         self._regularized: dict[int, RegularizedCell] = {}
         self._reduced: dict[int, ReducedStep] = {}
         """By the cell's number: its packed weights with a reduced precision."""
+        _check_kind(cell)
         if isinstance(cell, torch.nn.Module):
             self._add_cell(cell, input_size)
         else:
@@ -140,7 +152,9 @@ class Recurrent(torch.nn.Module):
 
     def _make_cells(self, make_cell: Callable[[int], torch.nn.Module], input_size: int | None) -> None:
         if input_size is None:
-            raise ValueError("a function that makes cells needs input_size=")
+            name = make_cell.__name__ if isinstance(make_cell, type) else ""
+            hint = f"; {name} is a class: a cell is {name}(...)" if name else ""
+            raise ValueError(f"a function that makes cells needs input_size={hint}")
         self.input_size = input_size
         size = input_size
         for _ in range(self.num_layers):
@@ -156,6 +170,7 @@ class Recurrent(torch.nn.Module):
 
     def _make_cell(self, make_cell: Callable[[int], torch.nn.Module], size: int) -> CellInterface:
         cell = make_cell(size)
+        _check_kind(cell)
         if not isinstance(cell, torch.nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError(f"the cell is a {type(cell).__name__}, not a torch.nn.Module")
         self.cells.append(cell)
@@ -175,7 +190,7 @@ class Recurrent(torch.nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was compiled, which is made again when it is needed."""
-        return {**self.__dict__, "_steps": {}, "_last": {}, "_reduced": {}}
+        return {**self.__dict__, "_steps": {}, "_last": {}, "_changes": {}, "_reduced": {}}
 
     @property
     def output_size(self) -> int:
@@ -301,7 +316,7 @@ class Recurrent(torch.nn.Module):
                     f"Recurrent: the state of the cell is a tuple of {len(interface.state_sizes)} tensors, "
                     f"got {_describe(hx)}"
                 )
-            states = tuple(hx)
+            states: tuple[Any, ...] = tuple(hx)
         else:
             if not isinstance(hx, Tensor):
                 raise RuntimeError(f"Recurrent: the state of the cell is one tensor, got {_describe(hx)}")
@@ -309,8 +324,12 @@ class Recurrent(torch.nn.Module):
         results: list[Tensor] = []
         for i, (state, size) in enumerate(zip(states, interface.state_sizes, strict=True)):
             expected = (L, B, size) if batch.is_batched else (L, size)
+            if not isinstance(state, Tensor):
+                raise RuntimeError(f"Recurrent: hidden[{i}] is a {type(state).__name__}, expected a tensor {expected}")
             if tuple(state.shape) != expected:
-                raise RuntimeError(f"Expected hidden[{i}] size {expected}, got {list(state.shape)}")
+                is_swapped = self.batch_first and tuple(state.shape) == (B, L, size)
+                hint = "; with batch_first only the input is (B, T, I), a state stays (L*D, B, W)" if is_swapped else ""
+                raise RuntimeError(f"Expected hidden[{i}] size {expected}, got {list(state.shape)}{hint}")
             results.append(state if batch.is_batched else state.unsqueeze(1))
         if batch.packed is not None and batch.packed.sorted_indices is not None:
             results = [state.index_select(1, batch.packed.sorted_indices) for state in results]
@@ -510,6 +529,9 @@ class Recurrent(torch.nn.Module):
     ) -> CompiledStep | str:
         """The k-th cell compiled for inputs of a size, or why it must run in a loop; `view` is how the cell is."""
         key = (k, size, dtype, view)
+        changes = self._changes.get((k, cell.training), [])
+        if len(changes) >= MAX_CHANGES:
+            return changes[-1]
         step = self.known_step(*key)
         if not step:
             if len(self._steps) >= MAX_STEPS:
@@ -518,6 +540,8 @@ class Recurrent(torch.nn.Module):
                 step = read_cell(cell, interface, size, dtype)
             except UnsupportedStepError as error:
                 step = str(error)
+                if isinstance(error, ChangingCellError):
+                    self._changes.setdefault((k, cell.training), []).append(step)
             self._steps[key] = step
         return step
 
@@ -551,6 +575,17 @@ class Recurrent(torch.nn.Module):
         return (
             f"kernel ({selected()})" if self.precision == FULL_PRECISION else f"kernel ({selected()}, {self.precision})"
         )
+
+
+def _check_kind(cell: Any) -> None:
+    """Refuse what can be no cell; raises ValueError."""
+    if isinstance(cell, torch.nn.RNNBase):
+        kind = type(cell).__name__
+        raise ValueError(
+            f"{kind} is a layer, which runs over sequences itself; a cell runs one step, as {kind}Cell does"
+        )
+    if not isinstance(cell, torch.nn.Module) and not callable(cell):
+        raise ValueError(f"the cell is a {type(cell).__name__}, not a torch.nn.Module")
 
 
 def _zeros(x: Tensor, interface: CellInterface, rows: PackedRows) -> tuple[Tensor, ...]:

@@ -66,8 +66,8 @@ def run_regularized(
             return made
 
         recurrent = Recurrent(
-            make_cell, layer.num_layers, layer.bidirectional, layer.dropout, layer.batch_first,
-            input_size=layer.input_size, zoneout=regularization.zoneout,
+            make_cell, layer.num_layers, layer.bidirectional, layer.dropout if layer.num_layers > 1 else 0.0,
+            layer.batch_first, input_size=layer.input_size, zoneout=regularization.zoneout,
             recurrent_dropout=regularization.recurrent_dropout, locked_dropout=locked_dropout,
         )  # fmt: skip
         layer.__dict__["_recurrent"] = [recurrent]  # in a list, since it is no part of the layer's own state

@@ -187,7 +187,8 @@ def _write_backward(programs: StepPrograms, gradient: StepGradient, kept: Sequen
             by_gradients[product.gradients] = writer.rows(product.width, follows=bool(by_gradients))
             writer.stores += _stores(product.gradients, by_gradients[product.gradients])
     for value in graph.builder.values:
-        if value.op == "matmul" and value.attributes[-1]:
+        # The builder also holds the products of other choices of leaves.
+        if value.op == "matmul" and value.attributes[-1] and value.args in by_gradients:
             writer.joined[value] = by_gradients[value.args]
     programs.product_size = sum(padded(sum(v.width for v in g), programs.dtype) for g in by_gradients)
     for product in gradient.matrices:

@@ -260,7 +260,9 @@ def backward_step(
         numbers += (kept.data_ptr(), kept.numel())
     if width:
         grad_out, *grads = grads
-        _add_tensors(numbers, copies, (kept.new_zeros(S, width) if grad_out is None else grad_out,))
+        if grad_out is None:
+            grad_out = kept.new_zeros(S, width)
+        _add_tensors(numbers, copies, (grad_out,))
     _add_outputs(numbers, d_inputs)
     if programs.product_size:
         numbers += (d_products.data_ptr(), d_products.numel())
