@@ -10,8 +10,8 @@ import pytest
 from helpers import text_file
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SHARED = {"timing.py"}
-"""Modules that the benchmarks import."""
+SHARED = {"timing.py", "plays_text.py"}
+"""A module that the benchmarks import, and a script that prepares data."""
 RUNS: dict[str, list[str]] = {
     "cells_table.py": [
         r"\| cell \| hidden units",
@@ -131,3 +131,36 @@ def test_a_benchmark_prints_its_table(arguments: str, tmp_path: Path) -> None:
 def test_every_benchmark_is_run() -> None:
     scripts = {path.name for path in BENCHMARKS.glob("*.py")}
     assert scripts - SHARED == {arguments.split()[0] for arguments in RUNS}
+
+
+PLAY = """<?xml version="1.0" encoding="UTF-8"?>
+<TEI xmlns="http://www.tei-c.org/ns/1.0"><teiHeader><title>{title}</title><creationYear>{year}</creationYear></teiHeader>
+<text><sp who="A1-first_lord"><speaker><w>Lord.</w></speaker>
+<l><w reg="'t">T</w><w join="left">is</w> <w reg="prepared">prepar'd</w><pc>,</pc> <w>friend</w></l>
+<p><w reg="We">VVe</w> <w>go</w> <pc>(</pc><w>now</w><pc>)</pc><pc>.</pc> <w>{words}</w></p></sp></text></TEI>
+"""
+
+
+def test_plays_are_written_in_the_form_of_tiny_shakespeare(tmp_path: Path) -> None:
+    measured = "so shines a good deed in a naughty world and how far that little candle throws his beams"
+    tiny = tmp_path / "tiny.txt"
+    tiny.write_text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz',.:()\n" * 100 + measured)
+    words = "abcd " * 7_000
+    for name, title, year, rest in (
+        ("read", "A Play", 1600, words),
+        ("late", "A Play", 1640, words),
+        ("adapted", "A Play after Shakespear", 1600, words),
+        ("short", "A Play", 1600, "abcd"),
+        ("overlapping", "A Play", 1600, f"{words} {measured}"),
+    ):
+        (tmp_path / f"{name}.xml").write_text(PLAY.format(title=title, year=year, words=rest))
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "plays_text.py"), str(tmp_path), str(tiny), str(tmp_path / "plays.txt")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 plays, ")
+    text = (tmp_path / "plays.txt").read_text()
+    assert text.startswith("FIRST LORD:\n'Tis prepar'd, friend\nWe go (now). abcd abcd")
+    assert max(map(len, text.splitlines())) <= 72
