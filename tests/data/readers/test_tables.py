@@ -139,5 +139,5 @@ def test_a_number_whose_square_is_infinite_is_refused(
     settings = DataSettings(**chosen)
     message = read_error(write(name, content), settings)
     assert message.startswith(place)
-    assert "-2e+300' is beyond 1e+100, where squares are infinite" in message.replace("2e300", "2e+300")
+    assert "-2e+300' is beyond 1e+100, too large" in message.replace("2e300", "2e+300")
     read(write(name, content.replace("2e300", "2e99")), settings)

@@ -412,7 +412,7 @@ def check_size(value: float, cell: Any, place: Place) -> float:
         raise error_at(
             place,
             translate(
-                "{cell} is beyond {largest}, where squares are infinite; write the column in a larger unit",
+                "{cell} is beyond {largest}, too large to be squared and summed; write the column in a larger unit",
                 cell=quote(cell),
                 largest=f"{LARGEST:g}",
             ),
