@@ -138,12 +138,22 @@ def subscript(base: Value | None, node: ast.Subscript) -> Value | None:
     is_whole = all(isinstance(p, ast.Slice) and not (p.lower or p.upper or p.step) for p in parts)
     rest_is_whole = all(isinstance(p, ast.Slice) and not (p.lower or p.upper or p.step) for p in parts[1:])
     units = base.units if is_whole else frozenset[int]()
-    fields: dict[str, Any] = {"axes": tuple(axes[k] for k in kept)}
+    letters = [
+        "?"
+        if axes[k] == "H" and k < len(parts) and isinstance(part := parts[k], ast.Slice) and _is_part(part)
+        else axes[k]
+        for k in kept
+    ]
+    fields: dict[str, Any] = {"axes": tuple(letters)}
     if axes == ("S", "B", "H") and name in ENTRIES and indices[0] is not None and rest_is_whole:
         return base.but(name=ENTRIES[name], constant=indices[0], units=frozenset(), **fields)
     if len(kept) < len(axes):
         name, units = "last" if name == "output" and -1 in indices else "", frozenset[int]()
     return base.but(name=name, units=units, **fields)
+
+
+def _is_part(node: ast.Slice) -> bool:
+    return (node.lower or node.upper or node.step) is not None
 
 
 def _is_start(node: ast.expr) -> bool:
@@ -236,7 +246,7 @@ def function(
     """The result of a function of torch."""
     first = arguments[0] if arguments else words.get("input")
     dtype = argument(node, 99, "dtype")
-    kind = "" if dtype is None else "long" if ast.unparse(dtype) in LONG else "float"
+    kind = "" if dtype is None else _dtype_named(ast.unparse(dtype))
     if name in ("zeros", "ones", "randn", "rand", "empty"):
         return _filled(node.args, node, dtype)
     if name == "one_hot":
@@ -244,7 +254,7 @@ def function(
     if name in ("LongTensor", "IntTensor", "randint", "arange", "randperm", "argmax"):
         return tensor("", origin=node, dtype=kind or "long")
     if name in ("tensor", "as_tensor", "from_numpy", "Tensor", "FloatTensor"):
-        literal = _literal_dtype(first) if name in ("tensor", "as_tensor") else ""
+        literal = _literal_dtype(first) if name in ("tensor", "as_tensor") else "float" if "Tensor" in name else ""
         return tensor("", origin=node, dtype=kind or literal, axes=_literal_axes(first))
     if name == "eye":
         return tensor("eye", origin=node, dtype=kind or "float", tags=frozenset({"one_hot"}))
@@ -269,7 +279,7 @@ def _filled(given: list[ast.expr], node: ast.Call, dtype: ast.expr | None) -> Va
     known = 0 if any(isinstance(part, ast.Starred) for part in sizes) else len(sizes)
     axes = ("?",) * known if known > 1 or (known and is_shape) else None
     units = frozenset(k for k, part in enumerate(sizes) if number(part) == 1) if axes else frozenset[int]()
-    kind = "long" if dtype is not None and ast.unparse(dtype) in LONG else "float"
+    kind = "float" if dtype is None else _dtype_named(ast.unparse(dtype))
     return tensor("filled", origin=node, axes=axes, units=units, dtype=kind)
 
 
@@ -346,6 +356,13 @@ def _receiver(node: ast.Call) -> ast.expr:
     return node.func.value if isinstance(node.func, ast.Attribute) else node.func
 
 
+def _dtype_named(text: str) -> str:
+    """The dtype that an argument names, as a `Value` has it."""
+    if text.strip("'\"") in LONG or "long" in text.lower():
+        return "long"
+    return "float" if any(word in text.lower() for word in ("float", "double", "half")) else "other"
+
+
 def _dtype_after(name: str, given: list[ast.expr], node: ast.Call) -> str:
     if name in ("float", "double", "half"):
         return "float"
@@ -353,13 +370,10 @@ def _dtype_after(name: str, given: list[ast.expr], node: ast.Call) -> str:
         return "long"
     if name in ("to", "type", "type_as"):
         words = [ast.unparse(part) for part in [*given, *(word.value for word in node.keywords)]]
-        if any(word.strip("'\"") in LONG for word in words):
-            return "long"
-        if (
-            any("float" in word.lower() or "dtype" in word or "double" in word.lower() for word in words)
-            or name != "to"
-        ):
-            return "float"
+        names = {_dtype_named(word) for word in words} - {"other"}
+        if names:
+            return "long" if "long" in names else "float"
+        return "other" if name != "to" or any("dtype" in word for word in words) else ""
     return ""
 
 
@@ -403,7 +417,7 @@ def _view(x: Value, given: list[ast.expr], node: ast.Call) -> Value:
     units = frozenset(k for k, part in enumerate(parts) if number(part) == 1)
     last = x.axes[-1] if x.axes is not None else "?"
     axes = ("?",) * (len(parts) - 1) + (last,)
-    if [number(part) for part in parts] == [-1, 1] and x.dtype != "float":
+    if [number(part) for part in parts] == [-1, 1] and x.dtype in ("", "long"):
         return _unknown(x).but(tags=x.tags | {"column"}, units=units)
     return _unknown(x).but(axes=axes, units=units, origin=x.origin, layer=x.layer)
 
@@ -412,7 +426,9 @@ def _unsqueeze(x: Value, given: list[ast.expr], node: ast.Call) -> Value:
     axis = number(given[0] if given else argument(node, 99, "dim"))
     if axis is None:
         return _unknown(x)
-    column = axis in (1, -1) and (x.axes is None or len(x.axes) == 1) and x.dtype != "float" and "one_hot" not in x.tags
+    column = (
+        axis in (1, -1) and (x.axes is None or len(x.axes) == 1) and x.dtype in ("", "long") and "one_hot" not in x.tags
+    )
     tags = x.tags | {"column"} if column and not x.units else x.tags - {"column"}
     if x.axes is None:
         units = _shift(x.units, axis, 1) if axis >= 0 else frozenset[int]()

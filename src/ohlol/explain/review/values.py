@@ -41,7 +41,7 @@ class Value:
     units: frozenset[int] = frozenset()
     """Axes whose size is 1."""
     dtype: str = ""
-    """"long" or "float", where it is known."""
+    """"long" or "float", "other" where it is set to another or one that is not known, and empty where it is not set."""
     tags: frozenset[str] = frozenset()
     """What was done with a tensor: "Softmax", "LogSoftmax", "Sigmoid", "one_hot", "packed", "padded", "column", and
     "maybe_unbatched" where the input may have had no batch axis."""

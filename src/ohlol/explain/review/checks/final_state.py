@@ -203,3 +203,65 @@ def batch_axis_of_state(program: Program) -> Places:
         is_whole = isinstance(first, ast.Slice) and not (first.lower or first.upper)
         if is_whole and number(parts[1]) == -1:
             yield node, program.replace(node, f"{dotted(node.value) or 'h_n'}[-1]")
+
+
+PASSING = ("Dropout", "ReLU", "Tanh", "LayerNorm", "Identity", "GELU", "LeakyReLU", "ELU")
+"""Modules that keep the number of features."""
+
+
+@check(
+    "head-of-one-direction",
+    "The layer is bidirectional: its output, and the final states of both directions together, have 2 * hidden_size "
+    "features. The linear layer takes half as many and raises an error.",
+)
+def head_of_one_direction(program: Program) -> Places:
+    """`nn.Linear(hidden_size, ...)` of the output of a bidirectional layer."""
+    for call in program.calls:
+        linear = _first_linear(program.value(call.func))
+        layer = _layer_of_both(program, call.args[0]) if linear is not None and call.args else None
+        if linear is None or layer is None or layer.bidirectional is not True or layer.is_partial:
+            continue
+        made = linear.origin
+        size = argument(made, 0, "in_features") if isinstance(made, ast.Call) else None
+        if size is not None and "proj_size" not in layer.options and _has_same_size(program, layer, linear):
+            text = ast.unparse(size)
+            yield size, program.replace(size, f"2 * ({text})" if isinstance(size, ast.BinOp) else f"2 * {text}")
+
+
+def _first_linear(module: Value | None) -> Value | None:
+    """The linear layer that a module is, or that a Sequential starts with."""
+    parts = module.parts if module is not None and module.name == "Sequential" else (module,)
+    first = next((part for part in parts if part is None or part.name not in PASSING), None)
+    return first if first is not None and (first.kind, first.name) == ("module", "Linear") else None
+
+
+def _layer_of_both(program: Program, node: ast.expr) -> Value | None:
+    """The layer whose output, or whose final states of both directions, an expression is."""
+    value = program.value(node)
+    if value is None or value.axes is None or value.axes[-1] != "H":
+        return None
+    if value.name in ("output", "last"):
+        return value.layer if value.layer is not None and value.layer.is_recurrent else None
+    for call, parts in joined(program):
+        found = entries(program, parts)
+        if call is value.origin and found is not None and number(argument(call, 1, "dim")) in (1, -1):
+            is_both = len(found[1]) == 2 and found[0].layer is not None and found[0].layer.is_recurrent
+            return found[0].layer if is_both else None
+    return None
+
+
+def _has_same_size(program: Program, layer: Value, linear: Value) -> bool:
+    """Whether a linear layer takes as many features as one direction of a recurrent layer has."""
+    hidden, size = layer.options.get("hidden_size"), linear.options.get("in_features")
+    first, second = layer.origin, linear.origin
+    if hidden is None or size is None or first is None or second is None:
+        return False
+    if type(hidden.constant) is int and type(size.constant) is int:
+        return hidden.constant == size.constant
+    function = program.function_around(first)
+    if hidden.constant != size.constant or hidden.text != size.text or function is not program.function_around(second):
+        return False
+    names = {dotted(node) for node in ast.walk(ast.parse(size.text))} - {""}
+    sets = [n for n in ast.walk(function) if isinstance(getattr(n, "ctx", None), ast.Store) and dotted(n) in names]
+    lines = sorted((getattr(first, "lineno", 0), getattr(second, "lineno", 0)))
+    return not any(lines[0] <= getattr(node, "lineno", 0) <= lines[1] for node in sets)

@@ -1,8 +1,10 @@
 """Checks of losses: what they take, the axes of the classes, and sums compared with means."""
 
 import ast
+from typing import Any
 
 from ohlol.explain.review.check import Places, check
+from ohlol.explain.review.names import calls_method, dotted
 from ohlol.explain.review.program import Program
 from ohlol.explain.review.values import Value
 
@@ -103,6 +105,82 @@ def one_hot_targets(program: Program) -> Places:
                 yield target, program.replace(target, f"{text}.argmax(dim=-1)")
         elif "column" in value.tags:
             yield target, program.replace(target, f"{text}.squeeze(1)")
+
+
+@check(
+    "float-targets",
+    "CrossEntropyLoss and NLLLoss take the number of each class as an integer (long). Class numbers as floats raise an "
+    "error.",
+)
+def float_targets(program: Program) -> Places:
+    """Class numbers given as floats to CrossEntropyLoss or NLLLoss; floats may also be probabilities of classes."""
+    for _, name, logits, target in program.losses():
+        value = program.value(target)
+        if name not in CLASS_LOSSES or target is None or value is None or value.kind != "tensor":
+            continue
+        if value.dtype != "float" or value.tags - {"column"}:
+            continue
+        is_number = name == "NLLLoss" or _are_class_numbers(program, value, logits) or _is_compared(program, target)
+        if is_number:
+            text = ast.unparse(target).removesuffix(".float()").removesuffix(".double()")
+            text = _bracketed(target) if text == ast.unparse(target) else text
+            yield target, program.replace(target, f"{text}.long()")
+
+
+def _are_class_numbers(program: Program, value: Value, logits: ast.expr | None) -> bool:
+    """Whether a tensor of floats is made of class numbers, by how it is written."""
+    made = value.origin
+    if not isinstance(made, ast.Call) or not made.args:
+        return False
+    name, first = program.callee(made).rpartition(".")[2], made.args[0]
+    if name == "randint":
+        sizes = next((arg for arg in made.args if isinstance(arg, ast.Tuple | ast.List)), None)
+        return sizes is not None and len(sizes.elts) == 1
+    if name in ("argmax", "randperm"):
+        return True
+    if name not in ("tensor", "as_tensor", "FloatTensor", "Tensor", "LongTensor", "IntTensor"):
+        return False
+    written = program.value(first)
+    parts = written.parts if written is not None else ()
+    numbers: list[Any] = [part.constant if part is not None else None for part in parts]
+    if not numbers or not all(isinstance(n, int | float) and n >= 0 and n == int(n) for n in numbers):
+        return False
+    scores = program.value(logits)
+    is_batch = scores is not None and scores.axes is not None and len(scores.axes) > 1
+    return is_batch or sum(numbers) != 1  # numbers with the sum 1 may be the probabilities of one sequence
+
+
+def _is_compared(program: Program, target: ast.expr) -> bool:
+    """Whether the function around compares the same labels with predicted classes."""
+    function = program.function_around(target)
+    node = target
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        node = node.func.value
+    chosen = {
+        dotted(name)
+        for part in ast.walk(function)
+        if isinstance(part, ast.Assign) and _takes_the_best(part.value)
+        for goal in part.targets
+        for name in (goal.elts[-1:] if isinstance(goal, ast.Tuple) else [goal])
+    } - {""}
+    for part in ast.walk(function):
+        if isinstance(part, ast.Compare) and len(part.ops) == 1 and isinstance(part.ops[0], ast.Eq):
+            for one, two in ((part.left, part.comparators[0]), (part.comparators[0], part.left)):
+                if dotted(node) and dotted(one) == dotted(node) and (_takes_the_best(two) or dotted(two) in chosen):
+                    return True
+    return False
+
+
+def _takes_the_best(node: ast.expr) -> bool:
+    """Whether an expression is the index of the largest score, such as `scores.argmax(1)` or `torch.max(scores, 1)`."""
+    if isinstance(node, ast.Subscript | ast.Attribute):
+        return _takes_the_best(node.value)
+    is_best = isinstance(node, ast.Call) and (
+        calls_method(node, ("argmax",)) or (calls_method(node, ("max",)) and len(node.args) + len(node.keywords) > 0)
+    )
+    return is_best or (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _takes_the_best(node.func.value)
+    )
 
 
 @check(
