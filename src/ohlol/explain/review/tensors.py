@@ -94,7 +94,7 @@ def combine(node: ast.BinOp, first: Value | None, second: Value | None) -> Value
         return Value("constant", constant=results[type(node.op)]) if type(node.op) in results else None
     for value in (first, second):
         if value is not None and value.kind == "tensor" and value.axes is not None:
-            return value.but(name="", tags=value.tags - SQUASHING, dtype="", units=frozenset())
+            return value.but(name="", tags=value.tags - SQUASHING - {"features"}, dtype="", units=frozenset())
     return None
 
 
@@ -133,7 +133,7 @@ def subscript(base: Value | None, node: ast.Subscript) -> Value | None:
     name, axes, indices = base.name, base.axes, [index_of(part) for part in parts]
     are_plain = all(isinstance(p, ast.Slice) or i is not None for p, i in zip(parts, indices, strict=True))
     if axes is None or len(parts) > len(axes) or not are_plain:
-        return tensor("", dtype=base.dtype, tags=base.tags - {"column"}, layer=base.layer)
+        return tensor("", dtype=base.dtype, tags=base.tags - {"column", "features"}, layer=base.layer)
     kept = [k for k in range(len(axes)) if k >= len(parts) or isinstance(parts[k], ast.Slice)]
     is_whole = all(isinstance(p, ast.Slice) and not (p.lower or p.upper or p.step) for p in parts)
     rest_is_whole = all(isinstance(p, ast.Slice) and not (p.lower or p.upper or p.step) for p in parts[1:])
@@ -180,6 +180,7 @@ def run_layer(layer: Value, x: Value | None, state: Value | None, node: ast.Call
         tags.add("packed")
     common: dict[str, Any] = {"origin": node, "layer": layer, "tags": frozenset(tags)}
     output = tensor("output", axes=None if "packed" in tags else axes, units=units, **common)
+    output = output.but(tags=output.tags | {"features"})
     h_n = tensor("h_n", axes=state_axes, **common)
     if layer.name != "LSTM":
         return Value("tuple", "results", parts=(output, h_n))
@@ -287,7 +288,7 @@ def _pad_packed(first: Value | None, words: dict[str | None, Value | None], node
     batch_first = constant(words.get("batch_first")) if "batch_first" in words else False
     axes = ("B", "T", "H") if batch_first else ("T", "B", "H")
     layer = first.layer if first is not None else None
-    output = tensor("output", origin=node, layer=layer, axes=axes, tags=frozenset({"padded", "lengths"}))
+    output = tensor("output", origin=node, layer=layer, axes=axes, tags=frozenset({"padded", "lengths", "features"}))
     return Value("tuple", parts=(output, None))
 
 
@@ -302,7 +303,7 @@ def _join(name: str, node: ast.Call, first: Value | None) -> Value | None:
     dtype = known[0].dtype if all(part.dtype == known[0].dtype for part in known) else ""
     axes = known[0].axes if name != "stack" and all(part.axes == known[0].axes for part in known) else None
     units = frozenset(unit for part in known for unit in part.units) if name != "stack" else frozenset[int]()
-    return tensor("", origin=node, dtype=dtype, axes=axes, units=units, tags=known[0].tags - {"Softmax"})
+    return tensor("", origin=node, dtype=dtype, axes=axes, units=units, tags=known[0].tags - {"Softmax", "features"})
 
 
 def _literal_dtype(value: Value | None) -> str:
@@ -405,7 +406,9 @@ def _ordered(x: Value, order: list[int]) -> Value:
 
 
 def _unknown(x: Value) -> Value:
-    return tensor("", axes=None, dtype=x.dtype, tags=x.tags - {"column", "maybe_unbatched"}, origin=x.origin)
+    return tensor(
+        "", axes=None, dtype=x.dtype, tags=x.tags - {"column", "maybe_unbatched", "features"}, origin=x.origin
+    )
 
 
 def _view(x: Value, given: list[ast.expr], node: ast.Call) -> Value:

@@ -43,8 +43,8 @@ class Value:
     dtype: str = ""
     """"long" or "float", "other" where it is set to another or one that is not known, and empty where it is not set."""
     tags: frozenset[str] = frozenset()
-    """What was done with a tensor: "Softmax", "LogSoftmax", "Sigmoid", "one_hot", "packed", "padded", "column", and
-    "maybe_unbatched" where the input may have had no batch axis."""
+    """What was done with a tensor: "Softmax", "LogSoftmax", "Sigmoid", "one_hot", "packed", "padded", "column",
+    "maybe_unbatched" where the input may have had no batch axis, "features" where it has all those of an output."""
     parts: "tuple[Value | None, ...]" = ()
     constant: Any = None
     """The value of a constant, the axis of a size."""

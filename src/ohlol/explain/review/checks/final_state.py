@@ -240,7 +240,7 @@ def _layer_of_both(program: Program, node: ast.expr) -> Value | None:
     value = program.value(node)
     if value is None or value.axes is None or value.axes[-1] != "H":
         return None
-    if value.name in ("output", "last"):
+    if "features" in value.tags:
         return value.layer if value.layer is not None and value.layer.is_recurrent else None
     for call, parts in joined(program):
         found = entries(program, parts)

@@ -4,7 +4,7 @@ import ast
 from typing import Any
 
 from ohlol.explain.review.check import Places, check
-from ohlol.explain.review.names import calls_method, dotted
+from ohlol.explain.review.names import argument, calls_method, dotted
 from ohlol.explain.review.program import Program
 from ohlol.explain.review.values import Value
 
@@ -115,7 +115,7 @@ def one_hot_targets(program: Program) -> Places:
 def float_targets(program: Program) -> Places:
     """Class numbers given as floats to CrossEntropyLoss or NLLLoss; floats may also be probabilities of classes."""
     for _, name, logits, target in program.losses():
-        value = program.value(target)
+        value = program.value(target) or _in_dataset(program, target)
         if name not in CLASS_LOSSES or target is None or value is None or value.kind != "tensor":
             continue
         if value.dtype != "float" or value.tags - {"column"}:
@@ -125,6 +125,25 @@ def float_targets(program: Program) -> Places:
             text = ast.unparse(target).removesuffix(".float()").removesuffix(".double()")
             text = _bracketed(target) if text == ast.unparse(target) else text
             yield target, program.replace(target, f"{text}.long()")
+
+
+def _in_dataset(program: Program, node: ast.expr | None) -> Value | None:
+    """The tensor of a TensorDataset whose rows a loop over a DataLoader assigns to a name."""
+    for loop in program.loops_around(node) if isinstance(node, ast.Name) else ():
+        names = list(loop.target.elts) if isinstance(loop, ast.For) and isinstance(loop.target, ast.Tuple) else []
+        place = next((k for k, name in enumerate(names) if dotted(name) == dotted(node)), None)
+        loader = program.value(loop.iter) if isinstance(loop, ast.For) else None
+        if place is None or loader is None or loader.kind != "loader" or not isinstance(loader.origin, ast.Call):
+            continue
+        made = argument(loader.origin, 0, "dataset")
+        assigned = [
+            n.value for n in program.nodes if isinstance(n, ast.Assign) and dotted(n.targets[0]) == dotted(made)
+        ]
+        if dotted(made):
+            made = assigned[0] if len(assigned) == 1 else None
+        if isinstance(made, ast.Call) and calls_method(made, ("TensorDataset",)):
+            return program.value(made.args[place]) if place < len(made.args) else None
+    return None
 
 
 def _are_class_numbers(program: Program, value: Value, logits: ast.expr | None) -> bool:
@@ -140,7 +159,7 @@ def _are_class_numbers(program: Program, value: Value, logits: ast.expr | None) 
         return True
     if name not in ("tensor", "as_tensor", "FloatTensor", "Tensor", "LongTensor", "IntTensor"):
         return False
-    written = program.value(first)
+    written = program.value(first.left if isinstance(first, ast.BinOp) else first)  # [0, 1] * 10
     parts = written.parts if written is not None else ()
     numbers: list[Any] = [part.constant if part is not None else None for part in parts]
     if not numbers or not all(isinstance(n, int | float) and n >= 0 and n == int(n) for n in numbers):
@@ -256,7 +275,7 @@ def _is_divided(program: Program, call: ast.Call) -> bool:
 
 def _sum_over_steps(program: Program) -> Places:
     """`loss += criterion(...)` at each step without a division, and the same loss as a mean elsewhere."""
-    losses = list(program.losses())
+    losses = [] if program.mentions("grad") else list(program.losses())  # torch.autograd.grad of inner losses
     summed = [call for call, *_ in losses if _is_added_up(program, call)]
     plain = [call for call, *_ in losses if not isinstance(program.parents[call], ast.AugAssign | ast.BinOp)]
     for call in summed:

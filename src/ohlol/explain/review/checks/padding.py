@@ -2,6 +2,7 @@
 
 import ast
 import re
+from typing import Any
 
 from ohlol.explain.review.check import Places, check
 from ohlol.explain.review.checks.axes import with_argument
@@ -101,12 +102,25 @@ def unsorted_lengths(program: Program) -> Places:
         given = argument(call, 3 if is_padded else 1, "enforce_sorted")
         if given is None and any(word.arg is None for word in call.keywords):
             continue
+        if is_padded and _are_descending(program, argument(call, 1, "lengths")):
+            continue
         if given is None or (isinstance(given, ast.Constant) and given.value is True):
             if given is None:
                 instead = with_argument(call, "enforce_sorted=False")
             else:
                 instead = ast.unparse(call).replace("enforce_sorted=True", "enforce_sorted=False")
             yield call, program.replace(call, instead)
+
+
+def _are_descending(program: Program, lengths: ast.expr | None) -> bool:
+    """Whether lengths are written in the program, the longest first."""
+    value = program.value(lengths)
+    made = value.origin if value is not None else None
+    if isinstance(made, ast.Call) and program.callee(made) in ("torch.tensor", "torch.LongTensor") and made.args:
+        value = program.value(made.args[0])
+    parts = value.parts if value is not None and value.kind == "tuple" else ()
+    numbers: list[Any] = [part.constant if part is not None else None for part in parts]
+    return bool(numbers) and all(type(n) is int for n in numbers) and numbers == sorted(numbers, reverse=True)
 
 
 @check(

@@ -62,7 +62,7 @@ def _calls_a_reset(program: Program, loop: Loop) -> bool:
     """Whether a loop calls a function of the program that resets the gradients, or passes one to `step`."""
     resetting = [function.name for function in program.functions if _resets(function)]
     calls = calls_in(loop)
-    closures = {dotted(part) for call in calls for part in call.args}
+    closures = {dotted(part).rpartition(".")[2] for call in calls for part in call.args}
     return any(calls_method(call, resetting) for call in calls) or not closures.isdisjoint(resetting)
 
 
@@ -208,11 +208,30 @@ def _is_plain(program: Program, part: ast.AST, name: str) -> bool:
     for node in ast.walk(part):
         if isinstance(node, ast.Assign) and not isinstance(node.value, ast.Constant):
             names = {dotted(n) for target in node.targets for n in ast.walk(target)}
-            if name in names and any(getattr(n, "attr", getattr(n, "id", "")) in PLAIN for n in ast.walk(node.value)):
+            if name in names and _makes_plain(node.value):
                 return True
         if isinstance(node, ast.Call) and calls_method(node, ("detach_",)) and _mentions(node, name):
             return True
     return False
+
+
+def _makes_plain(node: ast.expr) -> bool:
+    """Whether an expression is a number or a detached tensor, such as `loss.detach().cpu()`."""
+    match node:
+        case ast.Tuple():
+            return any(_makes_plain(part) for part in node.elts)
+        case ast.Attribute():
+            return node.attr in PLAIN or _makes_plain(node.value)
+        case ast.Subscript():
+            return _makes_plain(node.value)
+        case ast.BinOp():
+            return _makes_plain(node.left) or _makes_plain(node.right)
+        case ast.Call(func=ast.Name(id=name)):
+            return name in PLAIN or (name in ("round", "abs") and any(_makes_plain(part) for part in node.args))
+        case ast.Call():
+            return _makes_plain(node.func)
+        case _:
+            return False
 
 
 PLAIN = ("item", "detach", "float", "numpy", "tolist", "data")
@@ -348,10 +367,12 @@ def _is_argmax_of(program: Program, call: ast.Call) -> bool:
     """Whether the class with the largest score of a call's result is taken, at once or by a name."""
     around = program.parents[call]
     names = [dotted(target) for target in around.targets] if isinstance(around, ast.Assign) else []
-    for other, _ in program.methods("argmax", inside=program.function_around(call)):
-        assert isinstance(other.func, ast.Attribute)
-        given = [other.func.value, *other.args[:1]]
-        if any(part is call or (dotted(part) and dotted(part) in names) for part in given):
+    for other, function in program.methods("argmax", "max", inside=program.function_around(call)):
+        receiver, *rest = [function.value, *other.args, *other.keywords]
+        if dotted(receiver) == "torch" and rest:
+            receiver, *rest = rest
+        is_scores = receiver is call or (dotted(receiver) and dotted(receiver) in names)
+        if is_scores and (function.attr == "argmax" or rest):
             return True
     return False
 
