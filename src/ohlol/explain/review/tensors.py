@@ -339,7 +339,9 @@ def method(
     if class_name(name) in SQUASHING:
         return squash(class_name(name), x, node)
     if name in FILLING:
-        return _filled(given, node, argument(node, 99, "dtype"))
+        dtype = argument(node, 99, "dtype")
+        filled = _filled(given, node, dtype)
+        return filled if dtype is not None else filled.but(dtype=x.dtype)
     if name in KEPT:
         return x.but(dtype=_dtype_after(name, given, node) or x.dtype)
     change = CHANGES.get(name)

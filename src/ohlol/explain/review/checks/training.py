@@ -113,9 +113,13 @@ NO_OPTIMIZER = re.compile(r"sched|trainer|updater|\(", re.IGNORECASE)
 """What is no optimizer although `step` is called on it, or may call `backward` itself."""
 
 
+MAKES_GRADIENTS = re.compile(r"backward|gradient|_grads\b|\bgrad\b")
+"""Names of functions, of other files too, that compute gradients."""
+
+
 def _makes_gradients(program: Program, node: ast.AST) -> bool:
     """Whether a statement calls `backward`, by itself or in a function of the program, or sets gradients."""
-    if any(_backs(program, call) or calls_method(call, ("grad", "manual_backward")) for call in calls_in(node)):
+    if any(_backs(program, call) or MAKES_GRADIENTS.search(ast.unparse(call.func)) for call in calls_in(node)):
         return True
     return any(isinstance(n, ast.Attribute) and n.attr == "grad" for n in ast.walk(node))
 
