@@ -191,6 +191,8 @@ def test_sequences_that_cannot_be_read() -> None:
     for missing in (None, float("nan")):
         with pytest.raises(ValueError, match="Input X contains NaN or None: sequence 1 is missing"):
             model.predict(["a", missing])
+        with pytest.raises(ValueError, match="Input X contains NaN or None: sequence 0 is missing"):
+            SequenceClassifier(**SMALL).fit([missing, "ab"], ["a", "b"])
         with pytest.raises(ValueError, match="Input y contains NaN or None"):
             SequenceClassifier(**SMALL).fit(WORDS[:3], np.array(["a", "b", missing], object))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):

@@ -416,6 +416,117 @@ def test_what_a_cell_keeps_is_that_of_the_last_call() -> None:
     assert [gate.shape for gate in (*first.gates, second.gate)] == [(2, 5)] * 5
 
 
+class KeepsGateIfAsked(Cell):
+    asked = True
+    gate: Any = None
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        if self.asked:
+            self.gate = torch.sigmoid(self.hh(h))
+        return torch.tanh(self.ih(x) + self.hh(h))
+
+
+@needs_kernels
+def test_a_cell_that_keeps_something_no_more_runs_in_the_kernels() -> None:
+    cell = KeepsGateIfAsked()
+    layer, x = nn.Recurrent(cell, input_size=3), torch.randn(4, 2, 3)
+    for _ in range(6):
+        layer(x)
+    assert "sets its attribute 'gate'" in nn.explain_backend(layer, x)
+    cell.asked = False
+    layer(x)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+    assert_same_as_loop(layer, x)
+
+
+@needs_kernels
+def test_a_cell_that_changes_between_all_calls_is_not_recorded_in_each() -> None:
+    class Annealed(Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = SimpleNamespace(scale=1.0)
+
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            return torch.tanh(self.ih(x) + self.hh(h)) * self.config.scale
+
+    cell = Annealed()
+    layer, x = nn.Recurrent(cell, input_size=3), torch.randn(4, 2, 3)
+    for _ in range(10):
+        cell.config.scale *= 0.9
+        assert_same_as_loop(layer, x)
+    assert len(layer._steps) == 3
+    cell.config.scale = 0.5
+    assert nn.explain_backend(layer, x) == "torch: what the cell reads changes between calls"
+    assert nn.explain_backend(layer, x).startswith("kernel")
+    assert_same_as_loop(layer, x)
+
+
+@needs_kernels
+def test_an_equal_number_is_no_change() -> None:
+    class Scales(Cell):
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            self.scale = self.hidden_size**-0.5
+            return torch.tanh(self.ih(x) + self.hh(h)) * self.scale
+
+    layer, x = nn.Recurrent(Scales(), input_size=3), torch.randn(4, 2, 3)
+    layer(x)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+
+
+class AttributesOfKeys(dict[str, Any]):
+    __getattr__ = dict.__getitem__
+
+    def __init__(self) -> None:
+        super().__init__(scale=0.5)
+
+
+class ByName:
+    """Without the attributes that Python looks for, there is a KeyError and no AttributeError."""
+
+    def __init__(self) -> None:
+        self.values = {"scale": 0.5}
+
+    def __getattr__(self, name: str) -> Any:
+        return self.__dict__["values"][name]
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", [AttributesOfKeys, ByName])
+def test_objects_with_attributes_of_their_own(kind: type) -> None:
+    class Configured(Cell):
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            return torch.tanh(self.ih(x) + self.hh(h)) * self.config.scale
+
+    cell = Configured()
+    cell.config = kind()
+    layer, x = nn.Recurrent(cell, input_size=3), torch.randn(4, 2, 3)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+    assert_same_as_loop(layer, x)
+
+
+def test_objects_that_hold_each_other_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ohlol.nn import cell_interface, cell_step
+
+    looks: list[Any] = []
+
+    def look(value: Any) -> Any:
+        looks.append(value)
+        return cell_interface_attributes_of(value)
+
+    cell_interface_attributes_of = cell_interface.attributes_of
+    monkeypatch.setattr(cell_interface, "attributes_of", look)
+    monkeypatch.setattr(cell_step, "attributes_of", look)
+    objects = [SimpleNamespace() for _ in range(10)]
+    for one in objects:
+        vars(one).update({f"other_{i}": other for i, other in enumerate(objects)})
+    cell = Cell()
+    cell.objects = objects
+    cell_step.view_cell(cell, torch.float32)
+    with cell_interface.preserve_attributes(cell):
+        pass
+    assert 0 < len(looks) <= 400
+
+
 @needs_kernels
 def test_a_cell_may_fill_a_cache() -> None:
     class Caches(Cell):

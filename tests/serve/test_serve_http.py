@@ -254,6 +254,7 @@ INVALID: list[tuple[str, Any, int, str]] = [
     ("hello/predict", {"inputs": ["hello", "hexlo"]}, 422, "symbol 'x' was not seen"),
     ("hello/predict", {"inputs": ""}, 422, "inputs"),
     ("hello/predict", {"inputs": ["hello", ""]}, 422, "inputs.1: String should have at least 1 character"),
+    ("hello/predict", {"inputs": "hello", "price[usd]": 1}, 422, "price[usd]: Extra inputs are not permitted"),
     ("hello/predict", {"inputs": []}, 422, "inputs: 0 sequences; it must be from 1 to 64"),
     ("hello/predict", {"inputs": ["h"] * 65}, 422, "inputs: 65 sequences; it must be from 1 to 64"),
     ("hello/predict", {"inputs": "h" * 10_001}, 422, "inputs[0]: it has 10,001 symbols; at most 10,000"),

@@ -169,18 +169,21 @@ def _symbol_cells(X: Any) -> list[Any] | None:
     else:
         return None
     cells = [cell.tolist() if _has_strings(cell) and hasattr(cell, "tolist") else cell for cell in cells]
-    if not any(map(_is_text, cells[:1])):
-        return None
     missing = next((number for number, cell in enumerate(cells) if _is_missing(cell)), None)
+    present = next((cell for cell in cells if not _is_missing(cell)), None)
+    if not _is_text(present):
+        return None
     if missing is not None:
         raise ValueError(f"Input X contains NaN or None: sequence {missing} is missing; leave it out")
     return [list(cell) if isinstance(cell, tuple) else cell for cell in cells]
 
 
 def _is_missing(cell: Any) -> bool:
-    """Whether a cell is None, NaN, NaT or pandas.NA, none of which equals itself."""
-    equal: Any = cell is not None and (isinstance(cell, str | list | tuple) or cell == cell)
-    return equal is not True
+    """Whether a cell is None, NaN, NaT or pandas.NA; the last three are not equal to themselves."""
+    if cell is None or isinstance(cell, str | list | tuple) or np.ndim(cell):
+        return cell is None
+    is_equal: Any = cell == cell
+    return not (isinstance(is_equal, bool | np.bool_) and is_equal)
 
 
 def _has_strings(cell: Any) -> bool:

@@ -22,8 +22,10 @@ _MAX_META_BYTES = 1 << 30
 """Of the weights of a cell that are replaced by zeros, where it cannot run on the meta device."""
 MAX_DEPTH = 4
 """To which objects in attributes of a cell are looked at."""
-MAX_ITEMS = 100
-"""In an object that an attribute holds, up to which they are looked at."""
+MAX_ITEMS = 200
+"""In all objects that an attribute holds, up to which they are looked at: each call does so."""
+SIMPLE = frozenset({type(None), bool, int, float, str, bytes, torch.dtype})
+"""Types whose values are compared, not their identities."""
 _DATA = (
     type(None),
     int,
@@ -81,20 +83,24 @@ def call_with(cell: torch.nn.Module, weights: Mapping[str, Tensor], x: Tensor, s
 
 def attributes_of(value: Any) -> dict[str, Any] | None:
     """The attributes of an object of data, such as a configuration; None of anything else."""
-    attributes = getattr(value, "__dict__", None)
-    if not isinstance(attributes, dict) or isinstance(value, (torch.nn.Module, Tensor, ModuleType, FunctionType)):
+    kind: Any = type(value)  # attributes of the object itself may run code of its `__getattr__`
+    if not kind.__dictoffset__ or isinstance(value, (torch.nn.Module, Tensor, ModuleType, FunctionType)):
         return None
-    if type(value).__module__.partition(".")[0] in _NOT_DATA:
+    if kind.__module__.partition(".")[0] in _NOT_DATA:
         return None
-    parameters = getattr(value, "__dataclass_params__", None)
-    if (parameters is not None and parameters.frozen) or len(attributes) > MAX_ITEMS:
+    attributes: Any = vars(value)
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if not isinstance(attributes, dict) or (parameters is not None and parameters.frozen):
+        return None
+    if len(attributes) > MAX_ITEMS:
         return None
     return attributes if all(map(_is_data, attributes.values())) else None
 
 
 def _is_data(value: Any) -> bool:
     """Whether an object with this attribute may be one of data; one with a lock, an iterator or a file is none."""
-    return isinstance(value, _DATA) or hasattr(value, "__dict__") or hasattr(value, "dtype")
+    kind: Any = type(value)
+    return isinstance(value, _DATA) or bool(kind.__dictoffset__) or hasattr(kind, "dtype")
 
 
 @contextmanager
@@ -107,7 +113,7 @@ def preserve_attributes(cell: torch.nn.Module) -> Generator[list[str]]:
         for _, attributes in modules
         for name, value in attributes.items()
         if name not in STANDARD_ATTRIBUTES
-        for content in _copy_contents(value, 0)
+        for content in _copy_contents(value, 0, set())
     ]
     try:
         yield changed
@@ -115,6 +121,11 @@ def preserve_attributes(cell: torch.nn.Module) -> Generator[list[str]]:
         for name, container, content in contents:
             if not _are_same(container, content):
                 changed.append(name)
+                if isinstance(container, dict):  # never without what it had: another thread may read it
+                    for key in container.keys() - content.keys():
+                        del container[key]
+                    container.update(content)
+                    continue
                 container.clear()
                 container.extend(content) if isinstance(container, (list, deque)) else container.update(content)
         for module, attributes in modules:
@@ -122,36 +133,41 @@ def preserve_attributes(cell: torch.nn.Module) -> Generator[list[str]]:
             for name in (attributes.keys() | now.keys()) - STANDARD_ATTRIBUTES:
                 if name not in attributes:
                     del now[name]
-                elif name not in now or now[name] is not attributes[name]:
+                elif name not in now or not _is_same(now[name], attributes[name]):
                     now[name] = attributes[name]
                 else:
                     continue
                 changed.append(name)
 
 
-def _copy_contents(value: Any, depth: int) -> Iterator[tuple[Any, Any]]:
+def _copy_contents(value: Any, depth: int, seen: set[int]) -> Iterator[tuple[Any, Any]]:
     """What can change in place in a value: objects that hold others, and a copy of what each holds."""
-    attributes = attributes_of(value)
-    container = value if attributes is None or isinstance(value, (list, dict, set, deque)) else attributes
+    container = value if isinstance(value, (tuple, list, dict, set, deque)) else attributes_of(value)
+    if container is None or id(value) in seen or len(seen) >= MAX_ITEMS:
+        return
+    seen.add(id(value))
     if isinstance(container, tuple):
         held: Any = container
-    elif isinstance(container, (list, dict, set, deque)):
+    else:
         held = container.copy()
         yield container, held
-    else:
-        return
     if depth < MAX_DEPTH:
         for item in held.values() if isinstance(held, dict) else held:
-            yield from _copy_contents(item, depth + 1)
+            yield from _copy_contents(item, depth + 1, seen)
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two values are the same object, or equal numbers or texts."""
+    return a is b or (type(a) in SIMPLE and type(a) is type(b) and a == b)
 
 
 def _are_same(container: Any, content: Any) -> bool:
-    """Whether a container has the same objects in the same order as its copy."""
+    """Whether a container has the same values in the same order as its copy."""
+    if len(container) != len(content):
+        return False
     if isinstance(container, dict):
-        return list(container) == list(content) and all(
-            a is b for a, b in zip(container.values(), content.values(), strict=True)
-        )
-    return len(container) == len(content) and all(a is b for a, b in zip(container, content, strict=True))
+        return list(container) == list(content) and all(map(_is_same, container.values(), content.values()))
+    return all(map(_is_same, container, content))
 
 
 def find_interface(
@@ -175,16 +191,16 @@ def find_interface(
     """
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]), preserve_attributes(cell):
         weights = {name: weight.detach().clone() for name, weight in weights_of(cell).items()}
+        if current_level() is None:
+            for weight in weights.values():
+                weight.requires_grad_(weight.is_floating_point())  # for hooks of tensors
         if like is None:
             like = next((w for w in weights.values() if w.is_floating_point()), torch.empty(0))
         if state_sizes is None:
             state_sizes = _declared_sizes(cell)
         x = torch.randn(_EXAMPLE_BATCH, input_size, dtype=like.dtype, device=like.device)
-        with torch.enable_grad():  # for hooks of tensors, which must require a gradient
-            tracked = weights
-            if current_level() is None:
-                tracked = {n: w.clone().requires_grad_(w.is_floating_point()) for n, w in weights.items()}
-            fits, error = _find_fits(cell, tracked, x, state_sizes, returns_output)
+        with torch.enable_grad():
+            fits, error = _find_fits(cell, weights, x, state_sizes, returns_output)
         with torch.no_grad():
             if not fits:
                 fits, _ = _find_fits(cell, weights, x, state_sizes, returns_output)

@@ -22,6 +22,7 @@ from ohlol.cells.unroll import unroll_packed
 from ohlol.nn.cell_interface import (
     MAX_DEPTH,
     MAX_ITEMS,
+    SIMPLE,
     STANDARD_ATTRIBUTES,
     CellInterface,
     attributes_of,
@@ -41,7 +42,6 @@ _HOOKS = frozenset(n for n in vars(torch.nn.Module()) if n.endswith("_hooks") an
 _MEMBERS = ("_parameters", "_buffers", "_modules")
 _NOT_USERS = frozenset({"builtins", "torch", "ohlol"})
 """Packages whose classes and modules do not change."""
-_SIMPLE = frozenset({type(None), bool, int, float, str, bytes, torch.dtype})
 
 
 class CellView(NamedTuple):
@@ -79,7 +79,7 @@ class _Snapshot(NamedTuple):
     kinds: list[tuple[Any, ...]]
     """what `_kind_of` says of them."""
     containers: list[tuple[Any, Any]]
-    """Attributes that may change in place, and what `_freeze` makes of them."""
+    """Attributes that may change in place, and what `freeze` makes of them."""
 
 
 _kind_of = attrgetter("shape", "dtype", "is_cpu")
@@ -102,7 +102,7 @@ def is_current(view: CellView) -> bool:
     for module, kind in snapshot.modules:
         if type(module) is not kind or any(map(vars(module).get, _HOOKS)):
             return False
-    return all(_freeze(value, 0) == frozen for value, frozen in snapshot.containers)
+    return all(_Freezer().freeze(value) == frozen for value, frozen in snapshot.containers)
 
 
 def view_cell(cell: torch.nn.Module, dtype: torch.dtype) -> CellView:
@@ -146,10 +146,10 @@ class _Viewer:
                     self._add_value(value, member, of_member)
                 self._add_size(value)
             elif name not in _STANDARD_ATTRIBUTES:
-                frozen = _freeze(value, 0)
+                frozen = _Freezer().freeze(value)
                 self.key += (name, frozen)
                 self._add_value(attributes, name, value)
-                if type(value) not in _SIMPLE and not isinstance(frozen, _Identity):
+                if type(value) not in SIMPLE and not isinstance(frozen, _Identity):
                     self.snapshot.containers.append((value, frozen))
         for name, tensor in (*attributes["_parameters"].items(), *attributes["_buffers"].items()):
             self._add_weight(name, prefix, tensor)
@@ -165,13 +165,13 @@ class _Viewer:
         self.snapshot.classes.append((kind, list(members.values())))
         for name, value in members.items():
             if not name.startswith("__"):
-                self.key += (name, _freeze(value, MAX_DEPTH))
+                self.key += (name, _identify(value))
             if isinstance(value, FunctionType):
                 variables = value.__globals__
                 for variable in _find_globals(value.__code__):
                     if variable in variables:
                         self._add_value(variables, variable, variables[variable])
-                        self.key += (variable, _freeze(variables[variable], MAX_DEPTH))
+                        self.key += (variable, _identify(variables[variable]))
 
     def _add_size(self, mapping: dict[str, Any]) -> None:
         self.snapshot.sized.append(mapping)
@@ -229,34 +229,43 @@ class _Identity:
         return self.hash
 
 
-def _freeze(value: Any, depth: int, in_object: bool = False) -> Any:
-    """A hashable value that changes with an attribute; `in_object` if it is one of an object that a cell holds."""
-    if type(value) in _SIMPLE:
+def _identify(value: Any) -> Any:
+    """A hashable value that changes when a name stands for another object, number or text."""
+    if type(value) in SIMPLE:
         return type(value), value
     if isinstance(value, Tensor):
         return _Identity(value), -1 if value.is_inference() else value._version
-    if depth == MAX_DEPTH:
-        return _Identity(value)
-    if isinstance(value, (tuple, list, set, frozenset, deque)):
-        items: Any = value
-        if in_object and len(items) > MAX_ITEMS:
+    return _Identity(value)
+
+
+class _Freezer:
+    """Makes a hashable value that changes with an attribute; each object that it holds is looked at once."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.left = MAX_ITEMS
+
+    def freeze(self, value: Any, depth: int = 0, in_object: bool = False) -> Any:
+        """The value of an attribute; `in_object` if it is one of an object that the cell holds."""
+        is_container = isinstance(value, (tuple, list, set, frozenset, deque, dict))
+        if type(value) in SIMPLE or isinstance(value, Tensor):
+            return _identify(value)
+        if id(value) in self.seen:
+            return _Identity(value)
+        self.seen.add(id(value))
+        items: Any = value if is_container else attributes_of(value)
+        if items is None:
+            return _Identity(value)
+        in_object |= not is_container
+        if depth == MAX_DEPTH or (in_object and len(items) > self.left):
             return _Identity(value), len(items)
-        return (type(value), *(_freeze(item, depth + 1, in_object) for item in items))
-    attributes = value if isinstance(value, dict) else attributes_of(value)
-    if attributes is None:
-        return _Identity(value)
-    is_dict = attributes is value
-    if in_object and len(attributes) > MAX_ITEMS:
-        return _Identity(value), len(attributes)
-    in_object |= not is_dict
-    return (
-        dict if is_dict else _Identity(value),
-        *((key, _freeze(item, depth + 1, in_object)) for key, item in attributes.items() if isinstance(key, str)),
-    )
-
-
-class ChangingCellError(UnsupportedStepError):
-    """The cell changes its own attributes, so that the next call may read others."""
+        if in_object:
+            self.left -= len(items)
+        kind = type(value) if is_container else _Identity(value)
+        if isinstance(items, dict):
+            named = [(name, item) for name, item in items.items() if isinstance(name, str)]
+            return kind, *((name, self.freeze(item, depth + 1, in_object)) for name, item in named)
+        return kind, *(self.freeze(item, depth + 1, in_object) for item in items)
 
 
 def read_cell(
@@ -296,7 +305,6 @@ def read_graph(
 
     Raises:
         UnsupportedStepError: the cell must run in a loop; the message is the reason.
-        ChangingCellError: likewise, because it changes its own attributes.
     """
 
     def call(weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...]) -> Any:
@@ -313,7 +321,7 @@ def read_graph(
                 call, dict(weights_of(cell) if weights is None else weights), input_size, interface.state_sizes, dtype
             )
         if changed:
-            raise ChangingCellError(f"the cell sets its attribute {changed[0]!r} in a step")
+            raise UnsupportedStepError(f"the cell sets its attribute {changed[0]!r} in a step")
         return build_step_graph(trace, *_unpack_refs(interface, trace.result))
 
 

@@ -19,7 +19,7 @@ from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.cells.unroll import unroll_packed
 from ohlol.config import FULL_PRECISION
 from ohlol.nn.cell_interface import CellInterface, call_with, find_interface
-from ohlol.nn.cell_step import CellView, ChangingCellError, is_current, read_cell, read_graph, view_cell
+from ohlol.nn.cell_step import CellView, is_current, read_cell, read_graph, view_cell
 from ohlol.nn.reduced import find_reduced_obstacle, refuse_call, refuse_gradients_of
 from ohlol.nn.regularization import (
     Regularization,
@@ -39,7 +39,7 @@ from ohlol.ops.validation import DTYPES, TENSOR_TYPES, find_unreadable, packed_b
 MAX_STEPS = 64
 """Recordings that a layer keeps."""
 MAX_CHANGES = 3
-"""Recordings of a cell that changes its own attributes, of which the first may only fill a cache."""
+"""Recordings of a cell; after them, one that has changed is recorded in the second call that finds it so."""
 
 
 class _Batch(NamedTuple):
@@ -127,8 +127,8 @@ class Recurrent(torch.nn.Module):
         self._steps: dict[Any, CompiledStep | str] = {}
         self._last: dict[int, tuple[Any, CellView | None, CompiledStep | str]] = {}
         """By the cell's number: what the last call depended on, how the cell was, and its step."""
-        self._changes: dict[tuple[int, bool], list[str]] = {}
-        """By the cell's number and mode: the reasons why its recordings were refused if it changes its attributes."""
+        self._changes: dict[Any, tuple[int, Any, str]] = {}
+        """By the cell's number, input size and dtype: its recordings, how it was last, and why it ran in a loop."""
         self._regularized: dict[int, RegularizedCell] = {}
         self._reduced: dict[int, ReducedStep] = {}
         """By the cell's number: its packed weights with a reduced precision."""
@@ -359,24 +359,24 @@ class Recurrent(torch.nn.Module):
         if D == 1:
             x, last = self._run(first, x, states[first], rows)
             return x, [last]
-        if takes_operators(torch.compiler.is_compiling()) and self._has_operators(first, D, x):
+        if takes_operators(torch.compiler.is_compiling()) and (names := self._name_steps(first, D, x)):
             from ohlol.nn.traced import run_traced
 
             dropped = [self._drop_weights(first), self._drop_weights(first + 1)]
-            return run_traced(self, first, x, states[first : first + D], rows, dropped)
+            return run_traced(self, first, names, x, states[first : first + D], rows, dropped)
         out, last = self._run(first, x, states[first], rows)
         other_out, other_last = self._run(first + 1, x, states[first + 1], rows._replace(reverse=True))
         return torch.cat((out, other_out), -1), [last, other_last]
 
-    def _has_operators(self, first: int, count: int, x: Tensor) -> bool:
-        """Whether cells from the first on run as an operator; they must be in a graph or under `vmap`."""
+    def _name_steps(self, first: int, count: int, x: Tensor) -> list[str]:
+        """The names of the compiled cells from the first on, in a graph or under `vmap`; empty if one has none."""
         if ABSENT or self.precision != FULL_PRECISION or not x.is_cpu:
-            return False
+            return []
         from ohlol.nn.traced import find_step
 
-        return all(
-            self._regularize(k) is None and bool(find_step(self, k, x.dtype)) for k in range(first, first + count)
-        )
+        ks = range(first, first + count)
+        names = ["" if self._regularize(k) is not None else find_step(self, k, x.dtype) for k in ks]
+        return names if all(names) else []
 
     # The two ways to run a cell
 
@@ -396,10 +396,10 @@ class Recurrent(torch.nn.Module):
         weights: dict[str, Tensor] = {}
         if not takes_operators(torch.compiler.is_compiling()):
             step, weights = self._find_step(k, cell, interface, x, states, rows)
-        elif self._has_operators(k, 1, x):
+        elif names := self._name_steps(k, 1, x):
             from ohlol.nn.traced import run_traced
 
-            out, (last,) = run_traced(self, k, x, [states], rows, [dropped])
+            out, (last,) = run_traced(self, k, names, x, [states], rows, [dropped])
             if as_layer:
                 return out.view(rows.T, rows.B, -1), tuple(s.unsqueeze(0) for s in last)
             return out, last
@@ -516,7 +516,16 @@ class Recurrent(torch.nn.Module):
         view = view_cell(cell, x.dtype)
         if view.obstacle:
             return view.obstacle, {}
-        step = self.read_step(k, cell, interface, x.size(1), x.dtype, view.key)
+        step = self.known_step(k, x.size(1), x.dtype, view.key)
+        if not step:
+            slot = k, x.size(1), x.dtype
+            count, last_key, reason = self._changes.get(slot, (0, None, ""))
+            if count >= MAX_CHANGES and view.key != last_key:
+                reason = reason or "what the cell reads changes between calls"
+                self._changes[slot] = count, view.key, reason
+                return reason, {}
+            step = self.read_step(k, cell, interface, x.size(1), x.dtype, view.key)
+            self._changes[slot] = count + 1, view.key, step if isinstance(step, str) else ""
         self._last[k] = (of_call, view, step)
         return step, view.weights
 
@@ -529,9 +538,6 @@ class Recurrent(torch.nn.Module):
     ) -> CompiledStep | str:
         """The k-th cell compiled for inputs of a size, or why it must run in a loop; `view` is how the cell is."""
         key = (k, size, dtype, view)
-        changes = self._changes.get((k, cell.training), [])
-        if len(changes) >= MAX_CHANGES:
-            return changes[-1]
         step = self.known_step(*key)
         if not step:
             if len(self._steps) >= MAX_STEPS:
@@ -540,8 +546,6 @@ class Recurrent(torch.nn.Module):
                 step = read_cell(cell, interface, size, dtype)
             except UnsupportedStepError as error:
                 step = str(error)
-                if isinstance(error, ChangingCellError):
-                    self._changes.setdefault((k, cell.training), []).append(step)
             self._steps[key] = step
         return step
 

@@ -56,16 +56,18 @@ _STEPS: dict[str, CompiledStep] = {}
 def run_traced(
     layer: Layer,
     first: int,
+    names: list[str],
     x: Tensor,
     states: Sequence[Sequence[Tensor] | None],
     rows: PackedRows,
     dropped: Sequence[dict[str, Tensor]],
 ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-    """Run cells of a layer for which `find_step` has names: one, or both directions.
+    """Run cells of a layer: one, or both directions.
 
     Args:
         layer: the layer.
         first: the number of the first cell.
+        names: what `find_step` calls the compiled cells.
         x: (S, I).
         states: the initial states of each cell, each (B, W); zeros if None.
         rows: where the sequences lie, and the way of the first cell; a second goes the other way.
@@ -76,7 +78,6 @@ def run_traced(
     """
     T, B, S, batch_sizes, reverse = rows
     is_autocast = torch.is_autocast_enabled("cpu")
-    names: list[str] = []
     weights: list[list[Tensor]] = []
     dtypes: list[list[torch.dtype]] = []
     for k, (state, own) in enumerate(zip(states, dropped, strict=True), first):
@@ -92,7 +93,6 @@ def run_traced(
             for place in find_numbers(layer, k).split():
                 path, attribute, number = place.split(":")
                 assert getattr(cell.get_submodule(path), attribute) == float(number)
-        names.append(find_step(layer, k, x.dtype))
         weights.append(list({**weights_of(cell), **own}.values()))
     exports = torch.compiler.is_exporting()
     # The operator must be the same for all sizes in an exported program.

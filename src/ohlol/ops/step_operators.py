@@ -57,6 +57,7 @@ def run_step_operator(
         The outputs (S, D*O) and the final states of each direction, each (B, W).
     """
     T, B, S, batch_sizes, reverse = rows
+    ways = [reverse, not reverse]
     inputs: list[list[Any]] = []
     others: list[list[Any]] = []
     values: list[dict[int, Tensor]] = []
@@ -76,7 +77,7 @@ def run_step_operator(
         needs = [t.requires_grad for t in tensors] if save and torch.is_grad_enabled() else []
         texts = [write_step(step.graph) for step in steps[first:last]]
         return torch.ops.ohlol.step_recurrence(
-            tensors, batch_sizes, texts, T, B, S, reverse != (first == 1), ahead, needs if any(needs) else []
+            tensors, batch_sizes, texts, T, B, S, ways[first], ahead, needs if any(needs) else []
         )
 
     if all(step.graph.out for step in steps) and all(
@@ -129,7 +130,7 @@ def _read_rows(
     steps: Sequence[CompiledStep], T: int, B: int, S: int, batch_sizes: Tensor | None, reverse: bool
 ) -> list[PackedRows]:
     """The rows of each step; the second goes the other way than the first."""
-    return [PackedRows(T, B, S, batch_sizes, reverse != (k == 1)) for k in range(len(steps))]
+    return [PackedRows(T, B, S, batch_sizes, way) for way in [reverse, not reverse][: len(steps)]]
 
 
 def _split_leaves(steps: Sequence[CompiledStep], values: Sequence[Any]) -> list[list[Any]]:

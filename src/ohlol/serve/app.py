@@ -20,8 +20,8 @@ from ohlol.serve.service import Service
 from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.version import __version__
 
-KIND_OF_INPUT = re.compile(r"constrained-str|[a-z-]+\[.*\]")
-"""The part of an error's place that names one of several types of a field, such as list[str]."""
+KIND_OF_INPUT = re.compile(r"constrained-str|list\[.*\]")
+"""The part of an error's place that names one of several types of a field."""
 DESCRIPTION = """Recurrent models as a service. A request that is not valid gets `{"detail": "..."}`, an error in one
 line. Each model that reads in one direction also has a WebSocket, `/v1/models/{name}/stream`, whose messages
 `docs/deployment.md` describes."""
@@ -81,7 +81,9 @@ async def _handle_refused(request: Request, error: Exception) -> Response:
 async def _handle_invalid(request: Request, error: Exception) -> Response:
     """The first error in a body. The body is not repeated, since it may be large, or not valid Unicode."""
     assert isinstance(error, RequestValidationError)
-    first = max(error.errors(), key=lambda one: len(one["loc"]))  # of the kinds of input, that which is read furthest
+    errors = error.errors()
+    of_field = [one for one in errors if one["loc"][:2] == errors[0]["loc"][:2]]
+    first = max(of_field, key=lambda one: len(one["loc"]))  # of the kinds of input, that which is read furthest
     if first["type"] == "json_invalid":
         return make_problem(400, f"the body is not valid JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
     names = [part for part in map(str, first["loc"][1:]) if not KIND_OF_INPUT.fullmatch(part)]
