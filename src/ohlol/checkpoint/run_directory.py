@@ -165,8 +165,8 @@ def read_config(run: Path) -> RunConfig:
         raise InputError("{run}: there is no such run directory; `ohlol train` makes one", run=run)
     if not (run / "config.json").exists():
         raise InputError(
-            "{run}: is not a run directory: it has no config.json; `ohlol train` makes one, and with --overwrite "
-            "starts again where one began",
+            "{run}: is not a run directory: it has no config.json; `ohlol train` makes one: use `overwrite` to start a "
+            "new run where one began",
             run=run,
         )
     content = read_json(run / "config.json")
