@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import conll_file, sine_file, text_file
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ohlol.config import DataSettings
@@ -27,6 +27,8 @@ cells = st.text(st.sampled_from('a,"\n\r; '), max_size=30)
 
 
 @given(cells, st.integers(1, 9), st.booleans())
+@example(",\n;,", 1, False)  # a row of empty cells that is not the last
+@example(",\n,\n;,\na,b\n,\n,\n", 1, True)
 @settings(deadline=None)
 def test_a_table_in_pieces_equals_the_table(content: str, size: int, small: bool) -> None:
     """With valid or invalid quotes: the same rows at the same lines, or the same error."""

@@ -264,6 +264,26 @@ def _reader(lines: Iterator[str], delimiter: str) -> Any:
 def csv_boundary(handle: BinaryIO, start: int, at: int, delimiter: str) -> int:
     """The first offset from `at` on at which a row of a CSV file begins, given that one begins at `start`.
 
+    The row before it has a cell that is not empty: rows of empty cells are left out at the end of a file alone, which
+    must not be that of a piece.
+    """
+    end = _find_row(handle, start, at, delimiter)
+    while _ends_empty(handle, start, end, delimiter) and (after := _find_row(handle, end, end + 1, delimiter)) > end:
+        start, end = end, after
+    return end
+
+
+def _ends_empty(handle: BinaryIO, start: int, end: int, delimiter: str) -> bool:
+    """Whether the last line from `start` to `end` has delimiters and white space alone."""
+    first = max(start, end - BLOCK)
+    handle.seek(first)
+    line = handle.read(end - first).removesuffix(b"\n").rpartition(b"\n")[2].decode("utf-8", "replace")
+    return not line.replace(delimiter, "").replace('"', "").strip()
+
+
+def _find_row(handle: BinaryIO, start: int, at: int, delimiter: str) -> int:
+    """The first offset from `at` on at which a row begins, given that one begins at `start`.
+
     A line end between quotes does not end a row, so the bytes from `start` on are searched: those without quotes for
     line ends, the others with the CSV reader. Where that fails, the rest of the file is not cut.
     """
