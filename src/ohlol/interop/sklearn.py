@@ -169,12 +169,11 @@ def _symbol_cells(X: Any) -> list[Any] | None:
     else:
         return None
     cells = [cell.tolist() if _has_strings(cell) and hasattr(cell, "tolist") else cell for cell in cells]
-    missing = next((number for number, cell in enumerate(cells) if _is_missing(cell)), None)
-    present = next((cell for cell in cells if not _is_missing(cell)), None)
-    if not _is_text(present):
+    missing = list(map(_is_missing, cells))
+    if all(missing) or not _is_text(cells[missing.index(False)]):
         return None
-    if missing is not None:
-        raise ValueError(f"Input X contains NaN or None: sequence {missing} is missing; leave it out")
+    if any(missing):
+        raise ValueError(f"Input X contains NaN or None: sequence {missing.index(True)} is missing; leave it out")
     return [list(cell) if isinstance(cell, tuple) else cell for cell in cells]
 
 

@@ -97,16 +97,18 @@ def run_traced(
     exports = torch.compiler.is_exporting()
     # The operator must be the same for all sizes in an exported program.
     ahead = not exports and computes_ahead(rows)
-    initial = [None if state is None else list(state) for state in states]
+
+    def run(initial: list[list[Tensor] | None]) -> tuple[Tensor, ...]:
+        return run_in_graph(names, x, initial, weights, batch_sizes, T, B, S, reverse, ahead, not exports)
+
     if is_autocast:
         with torch.autocast("cpu", enabled=False):  # the kernels compute in the dtype of the weights
-            initial = [None if state is None else [s.to(x.dtype) for s in state] for state in initial]
-            out, *final = run_in_graph(names, x, initial, weights, batch_sizes, T, B, S, reverse, ahead, not exports)
+            out, *final = run([None if state is None else [s.to(x.dtype) for s in state] for state in states])
         out = out.to(reduce(torch.promote_types, [own[0] for own in dtypes]))
         after = [dtype for own in dtypes for dtype in own[1:]]
         final = [state.to(dtype) for state, dtype in zip(final, after, strict=True)]
     else:
-        out, *final = run_in_graph(names, x, initial, weights, batch_sizes, T, B, S, reverse, ahead, not exports)
+        out, *final = run([None if state is None else list(state) for state in states])
     count = len(final) // len(names)
     return out, [tuple(final[d * count : (d + 1) * count]) for d in range(len(names))]
 

@@ -56,8 +56,8 @@ def run_step_operator(
     Returns:
         The outputs (S, D*O) and the final states of each direction, each (B, W).
     """
-    T, B, S, batch_sizes, reverse = rows
-    ways = [reverse, not reverse]
+    T, B, S, batch_sizes, _ = rows
+    ways = [own.reverse for own in _rows_of(steps, *rows)]
     inputs: list[list[Any]] = []
     others: list[list[Any]] = []
     values: list[dict[int, Tensor]] = []
@@ -123,10 +123,10 @@ def _read(
         shapes += [(B, width) for width in graph.state_widths]
         if [tuple(t.shape) for t in own] != shapes:
             raise ValueError(f"the tensors have shapes {[tuple(t.shape) for t in own]}; expected {shapes}")
-    return list(zip(steps, _read_rows(steps, T, B, S, batch_sizes, reverse), leaves, strict=True))
+    return list(zip(steps, _rows_of(steps, T, B, S, batch_sizes, reverse), leaves, strict=True))
 
 
-def _read_rows(
+def _rows_of(
     steps: Sequence[CompiledStep], T: int, B: int, S: int, batch_sizes: Tensor | None, reverse: bool
 ) -> list[PackedRows]:
     """The rows of each step; the second goes the other way than the first."""
@@ -344,7 +344,7 @@ class _StepRecurrence(torch.autograd.Function):
             steps = [_compiled(text, tensors[0].dtype) for text in texts]
             calls = zip(
                 steps,
-                _read_rows(steps, T, B, S, batch_sizes, reverse),
+                _rows_of(steps, T, B, S, batch_sizes, reverse),
                 _split_leaves(steps, tensors),
                 _split_leaves(steps, needs),
                 _split_results(steps, grads),

@@ -22,6 +22,7 @@ from ohlol.utils.version import __version__
 
 KIND_OF_INPUT = re.compile(r"constrained-str|list\[.*\]")
 """The part of an error's place that names one of several types of a field."""
+
 DESCRIPTION = """Recurrent models as a service. A request that is not valid gets `{"detail": "..."}`, an error in one
 line. Each model that reads in one direction also has a WebSocket, `/v1/models/{name}/stream`, whose messages
 `docs/deployment.md` describes."""
@@ -79,7 +80,7 @@ async def _handle_refused(request: Request, error: Exception) -> Response:
 
 
 async def _handle_invalid(request: Request, error: Exception) -> Response:
-    """The first error in a body. The body is not repeated, since it may be large, or not valid Unicode."""
+    """The error of the first wrong field. The body is not repeated, since it may be large, or not valid Unicode."""
     assert isinstance(error, RequestValidationError)
     errors = error.errors()
     of_field = [one for one in errors if one["loc"][:2] == errors[0]["loc"][:2]]
